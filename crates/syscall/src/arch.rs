@@ -54,26 +54,36 @@ const BITS_64: u32 = 0x8000_0000;
 const LITTLE_ENDIAN: u32 = 0x4000_0000;
 const MIPS64_N32: u32 = 0x2000_0000;
 
+/// The token of an ELF machine (`EM_*`) with these word-size, byte-order and ABI bits.
+const fn audit(elf_machine: u32, bits: u32) -> u32 {
+    elf_machine | bits
+}
+
 /// Architecture, audit token, OCI name, short name.
 const TABLE: &[(Arch, u32, &str, &str)] = &[
-    (Arch::X86_64, 62 | BITS_64 | LITTLE_ENDIAN, "SCMP_ARCH_X86_64", "x86_64"),
-    (Arch::X86, 3 | LITTLE_ENDIAN, "SCMP_ARCH_X86", "x86"),
-    (Arch::X32, 62 | BITS_64 | LITTLE_ENDIAN, "SCMP_ARCH_X32", "x32"),
-    (Arch::Aarch64, 183 | BITS_64 | LITTLE_ENDIAN, "SCMP_ARCH_AARCH64", "aarch64"),
-    (Arch::Arm, 40 | LITTLE_ENDIAN, "SCMP_ARCH_ARM", "arm"),
-    (Arch::Riscv64, 243 | BITS_64 | LITTLE_ENDIAN, "SCMP_ARCH_RISCV64", "riscv64"),
-    (Arch::S390x, 22 | BITS_64, "SCMP_ARCH_S390X", "s390x"),
+    (Arch::X86_64, audit(62, BITS_64 | LITTLE_ENDIAN), "SCMP_ARCH_X86_64", "x86_64"),
+    (Arch::X86, audit(3, LITTLE_ENDIAN), "SCMP_ARCH_X86", "x86"),
+    (Arch::X32, audit(62, BITS_64 | LITTLE_ENDIAN), "SCMP_ARCH_X32", "x32"),
+    (Arch::Aarch64, audit(183, BITS_64 | LITTLE_ENDIAN), "SCMP_ARCH_AARCH64", "aarch64"),
+    (Arch::Arm, audit(40, LITTLE_ENDIAN), "SCMP_ARCH_ARM", "arm"),
+    (Arch::Riscv64, audit(243, BITS_64 | LITTLE_ENDIAN), "SCMP_ARCH_RISCV64", "riscv64"),
+    (Arch::S390x, audit(22, BITS_64), "SCMP_ARCH_S390X", "s390x"),
     (Arch::S390, 22, "SCMP_ARCH_S390", "s390"),
-    (Arch::Loongarch64, 258 | BITS_64 | LITTLE_ENDIAN, "SCMP_ARCH_LOONGARCH64", "loongarch64"),
-    (Arch::Ppc64le, 21 | BITS_64 | LITTLE_ENDIAN, "SCMP_ARCH_PPC64LE", "ppc64le"),
-    (Arch::Ppc64, 21 | BITS_64, "SCMP_ARCH_PPC64", "ppc64"),
+    (Arch::Loongarch64, audit(258, BITS_64 | LITTLE_ENDIAN), "SCMP_ARCH_LOONGARCH64", "loongarch64"),
+    (Arch::Ppc64le, audit(21, BITS_64 | LITTLE_ENDIAN), "SCMP_ARCH_PPC64LE", "ppc64le"),
+    (Arch::Ppc64, audit(21, BITS_64), "SCMP_ARCH_PPC64", "ppc64"),
     (Arch::Ppc, 20, "SCMP_ARCH_PPC", "ppc"),
     (Arch::Mips, 8, "SCMP_ARCH_MIPS", "mips"),
-    (Arch::Mips64, 8 | BITS_64, "SCMP_ARCH_MIPS64", "mips64"),
-    (Arch::Mips64n32, 8 | BITS_64 | MIPS64_N32, "SCMP_ARCH_MIPS64N32", "mips64n32"),
-    (Arch::Mipsel, 8 | LITTLE_ENDIAN, "SCMP_ARCH_MIPSEL", "mipsel"),
-    (Arch::Mipsel64, 8 | BITS_64 | LITTLE_ENDIAN, "SCMP_ARCH_MIPSEL64", "mipsel64"),
-    (Arch::Mipsel64n32, 8 | BITS_64 | LITTLE_ENDIAN | MIPS64_N32, "SCMP_ARCH_MIPSEL64N32", "mipsel64n32"),
+    (Arch::Mips64, audit(8, BITS_64), "SCMP_ARCH_MIPS64", "mips64"),
+    (Arch::Mips64n32, audit(8, BITS_64 | MIPS64_N32), "SCMP_ARCH_MIPS64N32", "mips64n32"),
+    (Arch::Mipsel, audit(8, LITTLE_ENDIAN), "SCMP_ARCH_MIPSEL", "mipsel"),
+    (Arch::Mipsel64, audit(8, BITS_64 | LITTLE_ENDIAN), "SCMP_ARCH_MIPSEL64", "mipsel64"),
+    (
+        Arch::Mipsel64n32,
+        audit(8, BITS_64 | LITTLE_ENDIAN | MIPS64_N32),
+        "SCMP_ARCH_MIPSEL64N32",
+        "mipsel64n32",
+    ),
 ];
 
 impl Arch {

@@ -1,0 +1,74 @@
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+/// Whose listener it is: what the runtime said of the container when it handed the listener over
+/// (`ContainerProcessState` of the OCI runtime specification), bounded and parsed.
+///
+/// Annotations and metadata are what the container's author *asks for*; what it gets is the admin's policy.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Container {
+    /// The runtime's name for it. Unique per runtime, not per machine.
+    pub id: String,
+    /// Where the runtime is with it.
+    pub status: Status,
+    /// The process whose filter this listener is of: the container's init, or a process started by `exec`.
+    /// In the pid namespace of the *runtime*. 0 where the runtime does not say (crun's exec).
+    pub pid: u32,
+    /// The container's init, as the runtime's state names it. 0 where it does not say.
+    pub init_pid: u32,
+    /// The bundle's directory. Relative, and of no use, where crun runs exec.
+    pub bundle: PathBuf,
+    /// The annotations of the container's state.
+    pub annotations: BTreeMap<String, String>,
+    /// `listenerMetadata` of the seccomp profile; empty if absent.
+    pub metadata: String,
+}
+
+/// Where a runtime is with a container. Runtimes add values; those are kept as they are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Status {
+    /// It is being created or started: the listener is of its init.
+    Creating,
+    /// Created, not started.
+    Created,
+    /// It runs: the listener is of a process that `exec` adds.
+    Running,
+    /// It has ended.
+    Stopped,
+    /// A value outside the specification.
+    Other(String),
+}
+
+impl Container {
+    /// A container of which nothing but the name is known: for tests and for programs started by ourselves.
+    pub fn named(id: impl Into<String>) -> Self {
+        Self {
+            id: id.into(),
+            status: Status::Running,
+            pid: 0,
+            init_pid: 0,
+            bundle: PathBuf::new(),
+            annotations: BTreeMap::new(),
+            metadata: String::new(),
+        }
+    }
+
+    /// Whether the listener is of a process that `exec` added, not of the container's init.
+    pub fn is_exec(&self) -> bool {
+        self.status == Status::Running
+    }
+}
+
+impl From<&str> for Status {
+    fn from(status: &str) -> Self {
+        match status {
+            "creating" => Self::Creating,
+            "created" => Self::Created,
+            "running" => Self::Running,
+            "stopped" => Self::Stopped,
+            other => Self::Other(other.to_owned()),
+        }
+    }
+}

@@ -1,0 +1,30 @@
+use std::sync::Arc;
+
+use crate::call::Call;
+use crate::verdict::Verdict;
+
+/// Answers calls. A closure `Fn(&Call) -> Verdict` is one.
+pub trait Handler: Send + Sync {
+    /// Decides about one call. Runs on the worker that received it.
+    fn handle(&self, call: &Call<'_>) -> Verdict;
+
+    /// Whether [`handle`](Self::handle) can wait for anything. Reading an argument can: a page of the caller's
+    /// memory may be one that another thread of it supplies when it likes. If so, and if it takes long, the
+    /// container's other calls are given to another worker. Only a handler that decides by the notification
+    /// alone should say no: it saves a few nanoseconds.
+    fn may_block(&self) -> bool {
+        true
+    }
+}
+
+impl<F: Fn(&Call<'_>) -> Verdict + Send + Sync> Handler for F {
+    fn handle(&self, call: &Call<'_>) -> Verdict {
+        self(call)
+    }
+}
+
+/// Wraps handlers, to do something before or after all of them alike.
+pub trait Layer {
+    /// The handler that stands in the place of `inner` for the system call `name`.
+    fn wrap(&self, name: &str, inner: Arc<dyn Handler>) -> Arc<dyn Handler>;
+}
