@@ -53,7 +53,7 @@ impl Pages {
         // SAFETY: the range lies within the readable part of the mapping (the subtraction would have panicked),
         // and nobody holds a reference to it.
         unsafe {
-            std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.start.wrapping_add(offset), bytes.len())
+            std::ptr::copy_nonoverlapping(bytes.as_ptr(), self.start.wrapping_add(offset), bytes.len());
         };
         self.address(offset)
     }
