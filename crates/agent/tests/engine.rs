@@ -65,8 +65,7 @@ fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
 fn each_verdict_reaches_the_caller() {
     let _alone = alone();
     let engine = engine();
-    type Make = fn() -> Verdict;
-    let cases: [(Make, i32); 6] = [
+    let cases: [(fn() -> Verdict, i32); 6] = [
         (|| Verdict::Continue, session()),
         (|| Verdict::Return(4242), 4242),
         (|| Verdict::Errno(Errno::BADMSG), -Errno::BADMSG.raw_os_error()),
@@ -147,7 +146,7 @@ fn call_until(stop: &AtomicBool) -> (u32, Duration) {
 
 /// Seven threads call getppid for as long as an eighth is in getpgrp, and once more for as long without it:
 /// the share of their rate that remains, and their longest pause while it was there.
-fn rate_beside(slow: Verdict) -> (f64, Duration) {
+fn rate_beside(slow: fn() -> Verdict) -> (f64, Duration) {
     let engine = engine();
     let (listener, container) = container::start(&["getppid", "getpgrp"], Flags::empty(), || {
         let run = |with_slow: bool| {
@@ -174,18 +173,9 @@ fn rate_beside(slow: Verdict) -> (f64, Duration) {
         let runs = [run(false), run(true), run(true), run(false)];
         (f64::from(runs[1].0 + runs[2].0) / f64::from(runs[0].0 + runs[3].0), runs[1].1.max(runs[2].1))
     });
-    let slow = Arc::new(Mutex::new(slow));
     let mut handlers = Registry::new();
     handlers.on("getppid", |_: &Call<'_>| Verdict::Continue).unwrap();
-    handlers
-        .on("getpgrp", move |_: &Call<'_>| match &*slow.lock().unwrap() {
-            Verdict::After(delay, _) => Verdict::after(*delay, Verdict::Continue),
-            _ => {
-                std::thread::sleep(HELD);
-                Verdict::Continue
-            }
-        })
-        .unwrap();
+    handlers.on("getpgrp", move |_: &Call<'_>| slow()).unwrap();
     serve(&engine, listener, handlers);
     container.join().unwrap()
 }
@@ -195,7 +185,7 @@ fn rate_beside(slow: Verdict) -> (f64, Duration) {
 fn assert_undisturbed(slow: fn() -> Verdict) {
     let mut seen = Vec::new();
     for _ in 0..3 {
-        let (share, pause) = rate_beside(slow());
+        let (share, pause) = rate_beside(slow);
         if share >= 0.8 && pause <= Duration::from_millis(5) {
             return;
         }
@@ -213,13 +203,17 @@ fn a_held_call_leaves_the_rate_of_the_others_alone() {
 #[test]
 fn a_blocked_handler_leaves_the_rate_of_the_others_alone() {
     let _alone = alone();
-    assert_undisturbed(|| Verdict::Continue);
+    assert_undisturbed(|| {
+        std::thread::sleep(HELD);
+        Verdict::Continue
+    });
 }
+
+const CALLERS: usize = 1000;
 
 #[test]
 fn a_thousand_held_calls_cost_no_thread_and_little_memory() {
     let _alone = alone();
-    const CALLERS: usize = 1000;
     let engine = engine();
     let ready = Arc::new(Barrier::new(CALLERS + 1));
     let theirs = Arc::clone(&ready);
