@@ -15,9 +15,7 @@ pub fn agent() -> anyhow::Result<PathBuf> {
 
 /// The probe, linked statically.
 pub fn probe() -> anyhow::Result<PathBuf> {
-    let target = profile_directory()?;
-    let target = target.parent().context("the target directory has no parent")?;
-    built(&target.join(PROBE_DIRECTORY).join("release/probe"))
+    built(&target_directory()?.join(PROBE_DIRECTORY).join("debug/probe"))
 }
 
 /// busybox, linked statically.
@@ -27,6 +25,12 @@ pub fn busybox() -> anyhow::Result<PathBuf> {
         .into_iter()
         .find(|path| path.exists())
         .context("there is no busybox: install the package busybox-static")
+}
+
+/// Cargo's target directory.
+pub fn target_directory() -> anyhow::Result<PathBuf> {
+    let profile = profile_directory()?;
+    Ok(profile.parent().context("the target directory has no parent")?.to_owned())
 }
 
 /// The directory of the running program's profile: `target/debug` or `target/release`.

@@ -86,6 +86,18 @@ impl Bundle {
         self.directory.join("rootfs")
     }
 
+    /// The pid of the init of the container that [`Runc::run`](crate::Runc::run) ran last, as runc names it.
+    pub fn init_pid(&self) -> anyhow::Result<u32> {
+        let path = self.pid_file();
+        let text =
+            std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        text.trim().parse().with_context(|| format!("{} holds no pid", path.display()))
+    }
+
+    pub(crate) fn pid_file(&self) -> PathBuf {
+        self.directory.join("pid")
+    }
+
     /// Writes `config.json`, and returns the bundle's directory.
     pub(crate) fn write(&self) -> anyhow::Result<&Path> {
         let path = self.directory.join("config.json");

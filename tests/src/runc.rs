@@ -1,3 +1,4 @@
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
@@ -31,8 +32,10 @@ impl Runc {
 
     /// Runs the container `id` to its end, with its output.
     pub fn run(&self, id: &str, bundle: &Bundle) -> anyhow::Result<Ended> {
-        let bundle = bundle.write()?;
-        let ended = run_for(DEADLINE, self.command().arg("run").arg("--bundle").arg(bundle).arg(id));
+        let directory = bundle.write()?;
+        let mut command = self.command();
+        command.arg("run").arg("--pid-file").arg(bundle.pid_file()).arg("--bundle").arg(directory).arg(id);
+        let ended = run_for(DEADLINE, &mut command);
         if ended.is_err() {
             self.delete(id)?;
         }
@@ -90,7 +93,8 @@ impl Runc {
 
     fn command(&self) -> Command {
         let mut command = Command::new("runc");
-        command.arg("--root").arg(&self.root);
+        // A process group of its own: what the terminal sends goes to whoever cleans up.
+        command.arg("--root").arg(&self.root).process_group(0);
         command
     }
 }
