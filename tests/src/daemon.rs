@@ -30,6 +30,7 @@ pub struct Daemon {
 #[derive(Debug)]
 pub struct Serve {
     command: Command,
+    stdin: Stdio,
     socket: PathBuf,
     log: PathBuf,
     metrics: Option<SocketAddr>,
@@ -46,7 +47,8 @@ impl Serve {
     /// `command`, which has to end up as an agent that serves the bed's socket.
     pub fn by(bed: &Bed, mut command: Command) -> Self {
         command.env_remove("RUST_LOG").env("NO_COLOR", "1");
-        Self { command, socket: bed.socket(), log: bed.path().join("agent.log"), metrics: None }
+        let log = bed.path().join("agent.log");
+        Self { command, stdin: Stdio::null(), socket: bed.socket(), log, metrics: None }
     }
 
     /// With a metrics endpoint on a free port of this machine.
@@ -64,11 +66,18 @@ impl Serve {
         self
     }
 
+    /// With something other than nothing as its standard input.
+    #[must_use]
+    pub fn stdin(mut self, stdin: Stdio) -> Self {
+        self.stdin = stdin;
+        self
+    }
+
     /// Starts it, and waits until its socket answers.
     pub fn start(mut self) -> anyhow::Result<Daemon> {
         let log = File::create(&self.log)?;
         // A process group of its own: what the terminal sends goes to whoever cleans up.
-        self.command.stdin(Stdio::null()).stdout(log.try_clone()?).stderr(log).process_group(0);
+        self.command.stdin(self.stdin).stdout(log.try_clone()?).stderr(log).process_group(0);
         let child = self.command.spawn().context("cannot start the agent")?;
         let mut daemon = Daemon { child, socket: self.socket, log: self.log, metrics: self.metrics };
         let mut ended = None;

@@ -59,6 +59,13 @@ impl Runc {
         Ok(())
     }
 
+    /// Starts the command of the container `id`, which was [created](Self::create).
+    pub fn start_created(&self, id: &str) -> anyhow::Result<()> {
+        let ended = run_for(DEADLINE, self.command().args(["start", id]))?;
+        ensure!(ended.success(), "runc start: {ended}");
+        Ok(())
+    }
+
     /// Runs `command` in the running container `id`.
     pub fn exec(&self, id: &str, command: &[&str]) -> anyhow::Result<Ended> {
         run_for(DEADLINE, self.command().arg("exec").arg(id).args(command))
