@@ -1,0 +1,68 @@
+//! `--metrics-bind-address`.
+
+use std::io::Write;
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use seccomp_agent_tests::{Bed, Bundle, Runc, Serve, eventually, profile};
+
+const NOTIFICATIONS: &str = "seccomp_agent_notifications_total";
+const LISTENERS: &str = "seccomp_agent_listeners";
+const HANDSHAKE_ERRORS: &str = "seccomp_agent_handshake_errors_total";
+
+#[test]
+fn a_containers_calls_are_counted_while_it_lives_and_forgotten_afterwards() {
+    let bed = Bed::new().unwrap();
+    let daemon =
+        Serve::new(&bed, &["--resolver", "demo-basic"]).unwrap().with_metrics().unwrap().start().unwrap();
+    let runc = Runc::new(&bed).unwrap();
+    let script =
+        "for i in 1 2 3; do chmod 777 /; done; mkdir /abc; echo ready > /ready; while :; do sleep 1; done";
+    let bundle = Bundle::new(&bed)
+        .unwrap()
+        .seccomp(profile::notifying(&["chmod", "mkdir", "getppid"], daemon.socket()))
+        .command(&["sh", "-c", script]);
+    let id = runc.unused_id("metrics");
+    runc.start(&id, &bundle).unwrap();
+    assert!(eventually(Duration::from_secs(10), || bundle.rootfs().join("ready").exists()));
+
+    let of = |syscall, verdict| [("syscall", syscall), ("container", id.as_str()), ("verdict", verdict)];
+    let metrics = daemon.metrics().unwrap();
+    let text = metrics.text();
+    assert_eq!(metrics.sum(NOTIFICATIONS, &of("chmod", "errno")).to_string(), "3", "{text}");
+    assert_eq!(metrics.sum(NOTIFICATIONS, &of("mkdir", "return")).to_string(), "1", "{text}");
+    assert_eq!(metrics.sum(LISTENERS, &[]).to_string(), "1", "{text}");
+    // In seconds: all these calls together took less than one.
+    assert!(metrics.sum("seccomp_agent_answer_seconds_count", &[]) >= 4.0, "{text}");
+    let seconds = metrics.sum("seccomp_agent_answer_seconds_sum", &[]);
+    assert!(seconds > 0.0 && seconds < 1.0, "{text}");
+
+    runc.delete(&id).unwrap();
+    let gone = || daemon.metrics().unwrap().count(NOTIFICATIONS, &[("container", &id)]) == 0;
+    assert!(eventually(Duration::from_secs(5), gone), "{}", daemon.metrics().unwrap().text());
+    assert_eq!(daemon.metrics().unwrap().sum(LISTENERS, &[]).to_string(), "0");
+}
+
+#[test]
+fn handshake_errors_are_counted_by_kind() {
+    let bed = Bed::new().unwrap();
+    let daemon = Serve::new(&bed, &[]).unwrap().with_metrics().unwrap().start().unwrap();
+    let errors = || daemon.metrics().unwrap().sum(HANDSHAKE_ERRORS, &[]);
+    let before = errors();
+    let mut peer = UnixStream::connect(daemon.socket()).unwrap();
+    peer.write_all(b"this is no container").unwrap();
+    drop(peer);
+    assert!(eventually(Duration::from_secs(10), || errors() > before), "{}", daemon.log());
+    let metrics = daemon.metrics().unwrap();
+    assert!(metrics.text().contains(&format!("{HANDSHAKE_ERRORS}{{kind=")), "{}", metrics.text());
+}
+
+#[test]
+fn an_address_that_is_taken_is_a_failure_that_names_it() {
+    let bed = Bed::new().unwrap();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let error = Serve::new(&bed, &["--metrics-bind-address", &address]).unwrap().start().unwrap_err();
+    let error = format!("{error:#}");
+    assert!(error.contains("exit status: 1") && error.contains(&address), "{error}");
+}

@@ -1,0 +1,48 @@
+//! Where the programs under test are.
+
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, ensure};
+
+/// The directory below the target directory that the probe is built into. It is linked statically, with a flag
+/// that the rest of the workspace must not see, hence a place of its own.
+pub const PROBE_DIRECTORY: &str = "probe";
+
+/// The agent, of the same build profile as the running program.
+pub fn agent() -> anyhow::Result<PathBuf> {
+    built(&profile_directory()?.join("seccomp-agent"))
+}
+
+/// The probe, linked statically.
+pub fn probe() -> anyhow::Result<PathBuf> {
+    built(&target_directory()?.join(PROBE_DIRECTORY).join("debug/probe"))
+}
+
+/// busybox, linked statically.
+pub fn busybox() -> anyhow::Result<PathBuf> {
+    ["/bin/busybox", "/usr/bin/busybox"]
+        .map(PathBuf::from)
+        .into_iter()
+        .find(|path| path.exists())
+        .context("there is no busybox: install the package busybox-static")
+}
+
+/// Cargo's target directory.
+pub fn target_directory() -> anyhow::Result<PathBuf> {
+    let profile = profile_directory()?;
+    Ok(profile.parent().context("the target directory has no parent")?.to_owned())
+}
+
+/// The directory of the running program's profile: `target/debug` or `target/release`.
+fn profile_directory() -> anyhow::Result<PathBuf> {
+    let program = std::env::current_exe().context("cannot tell where this program is")?;
+    let directory = program.parent().context("this program is in no directory")?;
+    // Tests are in `deps` below it.
+    let directory = if directory.ends_with("deps") { directory.parent() } else { Some(directory) };
+    Ok(directory.context("this program is not below a target directory")?.to_owned())
+}
+
+fn built(path: &Path) -> anyhow::Result<PathBuf> {
+    ensure!(path.exists(), "{} is not built: use `cargo xtask test` or `cargo xtask demo`", path.display());
+    Ok(path.to_owned())
+}

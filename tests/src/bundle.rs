@@ -1,0 +1,154 @@
+use std::os::unix::fs::symlink;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::Context;
+use serde_json::{Value, json};
+
+use crate::{Bed, binaries};
+
+/// What a container may do unless the administrator says otherwise: the engines' default, without
+/// `CAP_SYS_ADMIN`.
+const CAPABILITIES: [&str; 14] = [
+    "CAP_AUDIT_WRITE",
+    "CAP_CHOWN",
+    "CAP_DAC_OVERRIDE",
+    "CAP_FOWNER",
+    "CAP_FSETID",
+    "CAP_KILL",
+    "CAP_MKNOD",
+    "CAP_NET_BIND_SERVICE",
+    "CAP_NET_RAW",
+    "CAP_SETFCAP",
+    "CAP_SETGID",
+    "CAP_SETPCAP",
+    "CAP_SETUID",
+    "CAP_SYS_CHROOT",
+];
+
+/// A container to be: a directory with `config.json` and a root filesystem that holds busybox and, as
+/// `/bin/probe`, the probe. Runs as root, with the engines' default capabilities and `no_new_privs`.
+#[derive(Debug)]
+pub struct Bundle {
+    directory: PathBuf,
+    config: Value,
+}
+
+impl Bundle {
+    /// A bundle that does nothing yet.
+    pub fn new(bed: &Bed) -> anyhow::Result<Self> {
+        let directory = bed.subdirectory("bundle.")?;
+        fill(&directory.join("rootfs")).context("cannot make a root filesystem")?;
+        Ok(Self { directory, config: config() })
+    }
+
+    /// The command of the container's init.
+    #[must_use]
+    pub fn command(mut self, command: &[&str]) -> Self {
+        self.config["process"]["args"] = json!(command);
+        self
+    }
+
+    /// The container's seccomp profile; without one, there is none.
+    #[must_use]
+    pub fn seccomp(mut self, profile: Value) -> Self {
+        self.config["linux"]["seccomp"] = profile;
+        self
+    }
+
+    /// An annotation.
+    #[must_use]
+    pub fn annotation(mut self, key: &str, value: &str) -> Self {
+        self.config["annotations"][key] = value.into();
+        self
+    }
+
+    /// Lets the container gain privileges by executing a set-user-id file.
+    #[must_use]
+    pub fn new_privileges(mut self) -> Self {
+        self.config["process"]["noNewPrivileges"] = false.into();
+        self
+    }
+
+    /// Binds the host's `source` to `target`.
+    #[must_use]
+    pub fn bind(mut self, source: &Path, target: &str) -> Self {
+        let mount =
+            json!({"destination": target, "type": "bind", "source": source, "options": ["bind", "rw"]});
+        if let Some(mounts) = self.config["mounts"].as_array_mut() {
+            mounts.push(mount);
+        }
+        self
+    }
+
+    /// The container's root filesystem.
+    pub fn rootfs(&self) -> PathBuf {
+        self.directory.join("rootfs")
+    }
+
+    /// The pid of the init of the container that [`Runc::run`](crate::Runc::run) ran last, as runc names it.
+    pub fn init_pid(&self) -> anyhow::Result<u32> {
+        let path = self.pid_file();
+        let text =
+            std::fs::read_to_string(&path).with_context(|| format!("cannot read {}", path.display()))?;
+        text.trim().parse().with_context(|| format!("{} holds no pid", path.display()))
+    }
+
+    pub(crate) fn pid_file(&self) -> PathBuf {
+        self.directory.join("pid")
+    }
+
+    /// Writes `config.json`, and returns the bundle's directory.
+    pub(crate) fn write(&self) -> anyhow::Result<&Path> {
+        let path = self.directory.join("config.json");
+        std::fs::write(&path, serde_json::to_vec_pretty(&self.config)?)
+            .with_context(|| format!("cannot write {}", path.display()))?;
+        Ok(&self.directory)
+    }
+}
+
+fn fill(rootfs: &Path) -> anyhow::Result<()> {
+    for directory in ["bin", "dev", "proc", "root", "sys", "tmp"] {
+        std::fs::create_dir_all(rootfs.join(directory))?;
+    }
+    let busybox = binaries::busybox()?;
+    std::fs::copy(&busybox, rootfs.join("bin/busybox"))?;
+    std::fs::copy(binaries::probe()?, rootfs.join("bin/probe"))?;
+    let applets = Command::new(&busybox).arg("--list").output().context("busybox does not run")?;
+    for applet in String::from_utf8_lossy(&applets.stdout).lines() {
+        let link = rootfs.join("bin").join(applet);
+        // busybox lists itself.
+        if !link.exists() {
+            symlink("busybox", link)?;
+        }
+    }
+    Ok(())
+}
+
+fn config() -> Value {
+    json!({
+        "ociVersion": "1.0.2",
+        "hostname": "container",
+        "process": {
+            "user": {"uid": 0, "gid": 0},
+            "args": ["true"],
+            "env": ["PATH=/bin"],
+            "cwd": "/",
+            "noNewPrivileges": true,
+            "capabilities": {
+                "bounding": CAPABILITIES, "effective": CAPABILITIES, "permitted": CAPABILITIES,
+            },
+        },
+        "root": {"path": "rootfs"},
+        "mounts": [
+            {"destination": "/proc", "type": "proc", "source": "proc"},
+            {"destination": "/dev", "type": "tmpfs", "source": "tmpfs", "options": ["nosuid", "mode=755"]},
+        ],
+        "annotations": {},
+        "linux": {
+            "namespaces": [
+                {"type": "pid"}, {"type": "mount"}, {"type": "ipc"}, {"type": "uts"}, {"type": "network"},
+            ],
+        },
+    })
+}

@@ -1,0 +1,69 @@
+//! The developer's commands, run as `cargo xtask COMMAND`.
+//!
+//! `demo` shows what the agent does, `test` runs the tests by tier, `bench` measures, and `ci` is everything
+//! that a change has to pass.
+
+mod build;
+mod ci;
+mod command;
+mod demo;
+#[cfg(test)]
+mod house;
+mod test;
+mod tier;
+mod tools;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(bin_name = "cargo xtask", about = "Developer commands of the seccomp agent", max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Show the agent answering the calls of containers under runc, and check each answer
+    ///
+    /// Builds the agent, installs what is missing (runc and a static busybox, by apt, as root), serves a socket
+    /// in a temporary directory, and removes everything afterwards. Exits with 1 if an answer is wrong.
+    Demo,
+    /// Run the tests of one tier, or of all
+    ///
+    /// Ends with the line `N passed, N failed, N skipped`. A tier that cannot run here is named loudly, and is
+    /// a failure if it was asked for by name or if CI=true.
+    Test(test::Options),
+    /// Measure, against the bounds that hold (package seccomp-agent-bench); CI=true makes it short
+    #[command(disable_help_flag = true)]
+    Bench {
+        /// The benchmark's name and options; `--help` lists them
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<String>,
+    },
+    /// Everything that a change has to pass: format, lints, licences, documentation, packages, tests, benchmarks
+    ///
+    /// Shows the seconds that each step takes, goes on after a failure, and exits with 1 if there was one.
+    Ci,
+}
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().command {
+        Command::Demo => demo::run(),
+        Command::Test(options) => test::run(&options),
+        Command::Bench { arguments } => {
+            command::cargo(["run", "--quiet", "--release", "--package", "seccomp-agent-bench", "--"])
+                .and_then(|mut bench| command::run(bench.args(arguments)))
+        }
+        Command::Ci => ci::run(),
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

@@ -1,0 +1,39 @@
+//! The tiers of tests: what each needs, and what cargo runs for it.
+
+use crate::tools::Tool;
+
+/// A tier. A new one is a row of [`TIERS`].
+#[derive(Debug)]
+pub(crate) struct Tier {
+    /// Its name on the command line.
+    pub(crate) name: &'static str,
+    /// Whether it needs root, with what is built and installed for it.
+    pub(crate) containers: Option<&'static [Tool]>,
+    /// The arguments of each `cargo test`.
+    pub(crate) runs: &'static [&'static [&'static str]],
+}
+
+/// All tiers, the cheapest first.
+pub(crate) const TIERS: &[Tier] = &[
+    // Pure logic, and what the documentation shows.
+    Tier {
+        name: "unit",
+        containers: None,
+        runs: &[&["--workspace", "--lib", "--bins", "--examples"], &["--workspace", "--doc"]],
+    },
+    // Real notifications, without privilege.
+    Tier {
+        name: "kernel",
+        containers: None,
+        runs: &[
+            &["--workspace", "--exclude", "seccomp-agent-tests", "--test", "*"],
+            &["--package", "seccomp-agent-tests", "--test", "kernel"],
+        ],
+    },
+    // Containers under runc.
+    Tier {
+        name: "runtime",
+        containers: Some(&[Tool::Runc, Tool::Busybox]),
+        runs: &[&["--package", "seccomp-agent-tests", "--test", "runtime"]],
+    },
+];

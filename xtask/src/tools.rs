@@ -1,0 +1,64 @@
+//! What a machine needs for running containers, and how it gets it.
+
+use std::path::Path;
+use std::process::Command;
+
+use anyhow::{bail, ensure};
+use seccomp_agent_tests::binaries;
+
+use crate::command;
+
+/// Something that a tier or the demo needs and that may be missing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tool {
+    /// The container runtime.
+    Runc,
+    /// A busybox that needs no library of the host.
+    Busybox,
+}
+
+impl Tool {
+    /// The Debian package that has it.
+    const fn package(self) -> &'static str {
+        match self {
+            Tool::Runc => "runc",
+            Tool::Busybox => "busybox-static",
+        }
+    }
+
+    fn is_there(self) -> bool {
+        match self {
+            Tool::Runc => command::output(Command::new("runc").arg("--version")).is_some(),
+            // ldd succeeds for what is linked dynamically.
+            Tool::Busybox => {
+                binaries::busybox().is_ok_and(|path| command::output(Command::new("ldd").arg(path)).is_none())
+            }
+        }
+    }
+}
+
+/// Whether this process may run containers.
+pub(crate) fn is_root() -> bool {
+    rustix::process::geteuid().is_root()
+}
+
+/// Installs those of `tools` that are missing; an error that names them if that cannot be done.
+pub(crate) fn install(tools: &[Tool]) -> anyhow::Result<()> {
+    let missing: Vec<_> = tools.iter().filter(|tool| !tool.is_there()).map(|tool| tool.package()).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let packages = missing.join(" ");
+    ensure!(is_root(), "missing: {packages}; install them, as root: apt-get install {packages}");
+    if !Path::new("/usr/bin/apt-get").exists() {
+        bail!("missing: {packages} (as Debian names them); install them, there is no apt-get here to do it");
+    }
+    eprintln!("installing {packages}");
+    let mut update = Command::new("apt-get");
+    // Stale package lists are good enough if they can be used.
+    let _ = update.args(["--quiet=2", "update"]).status();
+    let mut install = Command::new("apt-get");
+    install.env("DEBIAN_FRONTEND", "noninteractive");
+    install.args(["--quiet=2", "--yes", "--no-install-recommends", "install"]).args(missing);
+    command::run(&mut install)
+}
