@@ -5,14 +5,15 @@ use std::rc::Rc;
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::Errno;
 use rustix::process::{chroot, fchdir, umask};
-use rustix::thread::{CapabilitySet, set_capabilities, set_thread_groups};
+use rustix::thread::{CapabilitySet, capabilities, set_capabilities, set_thread_groups};
 
 use crate::error::Error;
 use crate::home::{Away, Home, namespace_id, read_status};
 use crate::mount::{MountNamespace, PidNamespace};
+use crate::own::{Link, Names, OwnLink};
 use crate::raw;
 use crate::scene::Scene;
-use crate::status::Credentials;
+use crate::status::{Credentials, Status};
 
 /// A task that waits in a notified call, with everything of it that decides what a path means and what it may
 /// do: opened and read once, to be acted on after the notification has proved to be still valid.
@@ -24,6 +25,9 @@ pub struct Caller {
     home: Rc<Home>,
     /// Its directory in our procfs. Whatever is looked up there is this task's, or nobody's.
     proc: OwnedFd,
+    /// The directory of its process, if that is another.
+    process: Option<OwnedFd>,
+    names: Names,
     root: OwnedFd,
     cwd: OwnedFd,
     credentials: Credentials,
@@ -46,15 +50,19 @@ impl Caller {
             }
         };
         let path = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let proc =
-            openat(&home.proc, tid.to_string(), path, Mode::empty()).map_err(failed("the directory"))?;
+        let folder_of = |task: u32| {
+            openat(&home.proc, task.to_string(), path, Mode::empty()).map_err(failed("the directory"))
+        };
+        let proc = folder_of(tid)?;
         let folder = |name: &'static str| openat(&proc, name, path, Mode::empty()).map_err(failed(name));
         let (root, cwd) = (folder("root")?, folder("cwd")?);
         let status = read_status(proc.as_fd(), "status").map_err(failed("status"))?;
-        let credentials = Credentials::parse(&status).map_err(|field| Error::Status { tid, field })?;
+        let Status { tgid, names, credentials } =
+            Status::parse(&status).map_err(|field| Error::Status { tid, field })?;
+        let process = if tgid == tid { None } else { Some(folder_of(tgid)?) };
         let user_namespace = namespace_id(proc.as_fd(), "ns/user").map_err(failed("ns/user"))?;
         let is_in_our_user_namespace = user_namespace == home.user_namespace;
-        Ok(Self { tid, home, proc, root, cwd, credentials, is_in_our_user_namespace })
+        Ok(Self { tid, home, proc, process, names, root, cwd, credentials, is_in_our_user_namespace })
     }
 
     /// The thread id.
@@ -150,6 +158,37 @@ impl Caller {
         let mut sets = self.home.capabilities;
         sets.effective = capabilities & sets.permitted;
         set_capabilities(None, sets).map_err(at("capset"))
+    }
+
+    /// What procfs calls it.
+    pub(crate) const fn names(&self) -> &Names {
+        &self.names
+    }
+
+    /// While acting: opens what a magic link of the caller's own leads to, in **our** procfs, where its
+    /// directory has been held since before its notification was valid. The kernel follows such links for the
+    /// caller unasked; of us it asks capabilities, so we have our own for this one call.
+    pub(crate) fn open_own(&self, own: OwnLink<'_>) -> Result<OwnedFd, Errno> {
+        let directory = match &self.process {
+            Some(process) if !own.of_thread => process,
+            _ => &self.proc,
+        };
+        let acting = capabilities(None)?;
+        set_capabilities(None, self.home.capabilities)?;
+        let path = OFlags::PATH | OFlags::CLOEXEC;
+        let opened = match own.link {
+            Link::Root => openat(directory, c"root", path, Mode::empty()),
+            Link::Cwd => openat(directory, c"cwd", path, Mode::empty()),
+            Link::Fd(number) => {
+                let descriptors = openat(directory, c"fd", path | OFlags::DIRECTORY, Mode::empty());
+                descriptors.and_then(|descriptors| openat(descriptors, number, path, Mode::empty()))
+            }
+        };
+        if set_capabilities(None, acting).is_err() {
+            // What follows would be done with more than was granted.
+            raw::end_thread();
+        }
+        opened
     }
 
     fn namespace(&self, entry: &'static str) -> Result<OwnedFd, Error> {

@@ -13,7 +13,7 @@ use rustix::thread::{CapabilitySets, capabilities, set_capabilities, set_thread_
 
 use crate::error::Error;
 use crate::raw;
-use crate::status::{Credentials, MAX_STATUS};
+use crate::status::{Credentials, MAX_STATUS, Status};
 
 /// What a thread is when it acts for nobody.
 #[derive(Debug)]
@@ -77,8 +77,9 @@ impl Home {
             pid_namespace: namespace("thread-self/ns/pid_for_children")?,
             root: folder("/")?,
             cwd: folder(".")?,
-            credentials: Credentials::parse(&status)
-                .map_err(|field| Error::Prepare { step: field, source: Errno::INVAL })?,
+            credentials: Status::parse(&status)
+                .map_err(|field| Error::Prepare { step: field, source: Errno::INVAL })?
+                .credentials,
             capabilities: capabilities(None).map_err(failed("capget"))?,
             proc,
         })

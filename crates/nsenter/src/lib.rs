@@ -44,9 +44,11 @@ mod entry;
 mod error;
 mod home;
 mod mount;
+mod own;
 mod raw;
 mod scene;
 mod status;
+mod walk;
 
 pub use caller::{AT_FDCWD, Base, Caller};
 pub use entry::EntryPath;

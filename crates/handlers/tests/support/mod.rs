@@ -5,10 +5,13 @@
 pub(crate) mod tree;
 
 use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
 use std::sync::mpsc::channel;
 
 use nix::sched::{CloneFlags, unshare};
 use rustix::event::PollFlags;
+use rustix::mount::{MountPropagationFlags, mount_change};
 use seccomp_agent_notify::{Arch, Features, Listener, ReceiveError, Response, SlotTable, Syscall, filter};
 use seccomp_agent_registry::{Call, Caller, Container, Registry, Verdict};
 
@@ -46,6 +49,36 @@ pub(crate) fn run_with<T: Send + 'static>(
         serve(listener, &registry, features);
     }
     caller.join().unwrap()
+}
+
+/// Runs a script in busybox's shell as `uid`, on a thread that `transform` has prepared, and returns what it
+/// printed. Its processes inherit the thread's filter, and are no threads of the agent's process.
+pub(crate) fn script(
+    registry: Option<Registry>,
+    features: Features,
+    uid: u32,
+    transform: impl FnOnce() + Send + 'static,
+    script: String,
+) -> String {
+    run_with(registry, features, transform, move || {
+        let mut shell = Command::new("/bin/busybox");
+        // No other standard input: a caller's root may have no /dev/null.
+        shell.args(["sh", "-c", &script]).uid(uid).gid(uid).stdin(Stdio::inherit());
+        let run = shell.output().unwrap();
+        String::from_utf8(run.stdout).unwrap() + &String::from_utf8(run.stderr).unwrap()
+    })
+}
+
+/// Gives the calling thread a mount namespace of its own.
+pub(crate) fn unshare_mounts() {
+    unshare(CloneFlags::CLONE_NEWNS).unwrap();
+    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).unwrap();
+}
+
+/// [`unshare_mounts`], and a pid namespace for the thread's children.
+pub(crate) fn unshare_namespaces() {
+    unshare_mounts();
+    unshare(CloneFlags::CLONE_NEWPID).unwrap();
 }
 
 /// Installs a filter on this thread that notifies these calls of the machine's own architecture.
