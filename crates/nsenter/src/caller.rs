@@ -3,7 +3,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 
 use rustix::fs::{CWD, Mode, OFlags, openat};
-use rustix::io::Errno;
+use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use rustix::process::{chroot, fchdir, umask};
 use rustix::thread::{CapabilitySet, capabilities, set_capabilities, set_thread_groups};
 
@@ -13,7 +13,7 @@ use crate::mount::{MountNamespace, PidNamespace};
 use crate::own::{Link, Names, OwnLink};
 use crate::raw;
 use crate::scene::Scene;
-use crate::status::{Credentials, Status};
+use crate::status::{Credentials, Status, parse_flags};
 
 /// A task that waits in a notified call, with everything of it that decides what a path means and what it may
 /// do: opened and read once, to be acted on after the notification has proved to be still valid.
@@ -88,15 +88,7 @@ impl Caller {
         if starts_elsewhere || dirfd == AT_FDCWD {
             return Ok(Base(None));
         }
-        if dirfd < 0 {
-            return Err(Error::Call(Errno::BADF));
-        }
-        let opened = openat(&self.proc, format!("fd/{dirfd}"), OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
-        opened.map(|fd| Base(Some(fd))).map_err(|errno| match errno {
-            Errno::NOENT => Error::Call(Errno::BADF),
-            Errno::SRCH => Error::Gone,
-            source => Error::Open { tid: self.tid, entry: "fd", source },
-        })
+        self.open_descriptor(dirfd).map(|fd| Base(Some(fd)))
     }
 
     /// The mount namespace it is in.
@@ -158,6 +150,53 @@ impl Caller {
         let mut sets = self.home.capabilities;
         sets.effective = capabilities & sets.permitted;
         set_capabilities(None, sets).map_err(at("capset"))
+    }
+
+    /// Holds what the caller has open as `fd`, as `O_PATH`: EBADF if nothing.
+    pub(crate) fn open_descriptor(&self, fd: i32) -> Result<OwnedFd, Error> {
+        self.of_descriptor("fd", fd, |entry| {
+            openat(&self.proc, entry, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+        })
+    }
+
+    /// [`open_descriptor`](Self::open_descriptor), or the working directory.
+    pub(crate) fn directory_argument(&self, dirfd: i32) -> Result<OwnedFd, Error> {
+        if dirfd != AT_FDCWD {
+            return self.open_descriptor(dirfd);
+        }
+        let copy = fcntl_dupfd_cloexec(&self.cwd, 0);
+        copy.map_err(|source| Error::Open { tid: self.tid, entry: "cwd", source })
+    }
+
+    /// How the caller has opened `fd`.
+    pub(crate) fn descriptor_flags(&self, fd: i32) -> Result<OFlags, Error> {
+        let info = self.of_descriptor("fdinfo", fd, |entry| read_status(self.proc.as_fd(), entry))?;
+        let flags = parse_flags(&info).ok_or(Error::Status { tid: self.tid, field: "flags" })?;
+        Ok(OFlags::from_bits_retain(flags))
+    }
+
+    fn of_descriptor<T>(
+        &self,
+        folder: &'static str,
+        fd: i32,
+        open: impl FnOnce(&str) -> Result<T, Errno>,
+    ) -> Result<T, Error> {
+        if fd < 0 {
+            return Err(Error::Call(Errno::BADF));
+        }
+        open(&format!("{folder}/{fd}")).map_err(|errno| match errno {
+            Errno::NOENT => Error::Call(Errno::BADF),
+            Errno::SRCH => Error::Gone,
+            source => Error::Open { tid: self.tid, entry: folder, source },
+        })
+    }
+
+    pub(crate) fn home(&self) -> &Home {
+        &self.home
+    }
+
+    pub(crate) const fn cwd(&self) -> &OwnedFd {
+        &self.cwd
     }
 
     /// What procfs calls it.

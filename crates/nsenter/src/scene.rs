@@ -42,18 +42,13 @@ impl Place<'_> {
     }
 }
 
-/// Whether a path's last component is followed if it is a symbolic link.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Follow {
-    /// It is.
-    Yes,
-    /// The link itself is meant.
-    No,
-}
-
 impl<'a> Scene<'a> {
     pub(crate) const fn new(caller: &'a Caller) -> Self {
         Self { caller }
+    }
+
+    pub(crate) const fn caller(&self) -> &'a Caller {
+        self.caller
     }
 
     /// Where an entry is to be made. Nothing can be made in procfs: there it is ENOENT, or EEXIST if there is
@@ -71,14 +66,6 @@ impl<'a> Scene<'a> {
             };
         }
         Ok(Place { directory, name: &path.name })
-    }
-
-    /// What a path means: an `O_PATH` descriptor. Entries of procfs are refused with EPERM: those of the agent
-    /// would be among them.
-    pub fn target(&self, base: &Base, path: &CStr, follow: Follow) -> Result<OwnedFd, Errno> {
-        let flags = if follow == Follow::No { OFlags::NOFOLLOW } else { OFlags::empty() };
-        let target = walk(self.caller, base, path, flags)?;
-        if is_procfs(&target)? { Err(Errno::PERM) } else { Ok(target) }
     }
 
     /// A directory to mount onto: an `O_PATH` descriptor. It may be one of procfs: what covers it is seen in

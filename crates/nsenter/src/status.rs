@@ -63,6 +63,12 @@ impl Status {
     }
 }
 
+/// The `flags` line of a descriptor's `fdinfo` (`proc_pid_fdinfo(5)`).
+pub(crate) fn parse_flags(info: &[u8]) -> Option<u32> {
+    let flags = info.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"flags:"))?;
+    u32::from_str_radix(std::str::from_utf8(flags).ok()?.trim(), 8).ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -78,6 +84,13 @@ mod tests {
         assert_eq!((credentials.fsuid.as_raw(), credentials.fsgid.as_raw()), (1000, 2000));
         assert_eq!(credentials.groups, [10, 3000].map(Gid::from_raw));
         assert_eq!(credentials.effective.bits(), 0x1ff_ffff_ffff);
+    }
+
+    #[test]
+    fn flags_of_descriptors_are_octal() {
+        assert_eq!(parse_flags(b"pos:\t0\nflags:\t012100000\nmnt_id:\t9\n"), Some(0o12_100_000));
+        assert_eq!(parse_flags(b"pos:\t0\n"), None);
+        assert_eq!(parse_flags(b"flags:\t9\n"), None);
     }
 
     #[test]

@@ -12,12 +12,12 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use nix::sched::{CloneFlags, unshare};
-use rustix::fs::{Gid, Mode, Uid, mkdirat};
+use rustix::fs::{AtFlags, Gid, Mode, Uid, mkdirat};
 use rustix::io::Errno;
 use rustix::thread::{
     capabilities, gettid, set_capabilities, set_thread_groups, set_thread_res_gid, set_thread_res_uid,
 };
-use seccomp_agent_nsenter::{Base, Caller, Capabilities, EntryPath, Error, Follow};
+use seccomp_agent_nsenter::{AT_FDCWD, Caller, Capabilities, EntryPath, Error};
 
 /// A thread that has become somebody and waits.
 struct Somebody {
@@ -88,7 +88,7 @@ fn state() -> (Vec<String>, Vec<std::path::PathBuf>) {
 
 fn make_directory(caller: &Caller, path: &std::ffi::CStr) -> Result<(), Error> {
     let path = EntryPath::new(path);
-    let base = Caller::base(caller, libc::AT_FDCWD, c"x")?;
+    let base = Caller::base(caller, AT_FDCWD, c"x")?;
     caller.act(
         || true,
         Capabilities::empty(),
@@ -271,13 +271,9 @@ fn no_path_leads_through_the_agents_own_procfs_entries() {
     // Another process than ours, in our pid namespace.
     let mut child = std::process::Command::new("sleep").arg("60").uid(1000).gid(1000).spawn().unwrap();
     let caller = Caller::open(child.id()).unwrap();
-    let target = |path: &str, follow| {
-        let path = CString::new(path).unwrap();
-        let outcome = caller.act(
-            || true,
-            Capabilities::empty(),
-            |scene| scene.target(&Base::cwd(), &path, follow).map(drop),
-        );
+    let target = |path: &str, flags| {
+        let target = caller.target(AT_FDCWD, &CString::new(path).unwrap(), flags).unwrap();
+        let outcome = caller.act(|| true, Capabilities::empty(), |scene| scene.open(&target).map(drop));
         outcome.map_err(Error::errno)
     };
     let make = |path: &str| make_directory(&caller, &CString::new(path).unwrap()).map_err(Error::errno);
@@ -289,11 +285,15 @@ fn no_path_leads_through_the_agents_own_procfs_entries() {
         format!("/proc/self/root{link}{outside_path}"),
     ] {
         assert_eq!(make(&format!("{through}/escaped")), Err(Errno::ACCESS), "{through}");
-        assert_eq!(target(&through, Follow::Yes), Err(Errno::ACCESS), "{through}");
+        assert_eq!(target(&through, AtFlags::empty()), Err(Errno::ACCESS), "{through}");
     }
     // What is no link there is not handed out either, and nothing is made.
     for entry in ["mem", "environ", "root", "task"] {
-        assert_eq!(target(&format!("/proc/{agent}/{entry}"), Follow::No), Err(Errno::PERM), "{entry}");
+        assert_eq!(
+            target(&format!("/proc/{agent}/{entry}"), AtFlags::SYMLINK_NOFOLLOW),
+            Err(Errno::PERM),
+            "{entry}"
+        );
         assert_eq!(make(&format!("/proc/{agent}/{entry}")), Err(Errno::EXIST), "{entry}");
     }
     // But its own links mean itself.
