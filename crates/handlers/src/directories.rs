@@ -1,7 +1,8 @@
-use rustix::fs::{Mode, mkdirat};
+use rustix::fs::mkdirat;
 use seccomp_agent_nsenter::{AT_FDCWD, Caller, Capabilities, EntryPath};
 use seccomp_agent_registry::{Call, Handler, Verdict};
 
+use crate::arguments::permissions;
 use crate::emulate::{Failure, emulate};
 
 /// `mkdir(2)` and `mkdirat(2)`, made as the caller: owner, umask, set-group-ID and default ACLs of the parent
@@ -55,10 +56,4 @@ impl Handler for Directories {
     fn handle(&self, call: &Call<'_>) -> Verdict {
         emulate(call, |call| self.make(call))
     }
-}
-
-/// The part of a mode argument that is not the type.
-#[allow(clippy::cast_possible_truncation)] // As the kernel does: `umode_t` is an `unsigned short`.
-pub(crate) fn permissions(mode: u64) -> Mode {
-    Mode::from_raw_mode(u32::from(mode as u16))
 }

@@ -5,6 +5,8 @@
 //! | handler | calls | grants |
 //! |---|---|---|
 //! | [`Directories`] | `mkdir`, `mkdirat` | nothing but a suffix to the name |
+//! | [`Modes`] | `chmod`, `fchmod`, `fchmodat`, `fchmodat2` | `CAP_FOWNER`, `CAP_FSETID` |
+//! | [`Owners`] | `chown`, `lchown`, `fchown`, `fchownat` | `CAP_CHOWN` towards listed ids |
 //! | [`Mount`] | `mount` | the procfs of the caller's own pid namespace |
 //! | [`ExecDelay`] | `execve`, `execveat` | nothing: it delays |
 //! | [`FixedErrno`] | any | nothing: it refuses |
@@ -45,18 +47,24 @@
 //! registry.on("symlinkat", Symlinks)?;
 //! # Ok::<(), seccomp_agent_registry::UnknownSyscall>(())
 //! ```
+mod arguments;
 mod demo;
 mod directories;
 mod emulate;
 mod exec_delay;
 mod fixed_errno;
+mod modes;
 mod mount;
+mod owners;
 mod pattern;
 
+pub use arguments::Numbers;
 pub use demo::demo_basic;
 pub use directories::Directories;
 pub use emulate::{Failure, emulate};
 pub use exec_delay::ExecDelay;
 pub use fixed_errno::FixedErrno;
+pub use modes::Modes;
 pub use mount::Mount;
+pub use owners::Owners;
 pub use pattern::Pattern;

@@ -2,6 +2,7 @@
 //! the thread that installs it.
 #![allow(clippy::unwrap_used, dead_code)] // A failure ends the test; not every test uses all of this.
 
+pub(crate) mod differential;
 pub(crate) mod tree;
 
 use std::os::fd::OwnedFd;

@@ -126,8 +126,11 @@ pub(crate) fn build(root: &Path) {
     }
 }
 
-/// Mode, owner, group, device and link content of everything in a tree, and of the two directories above.
-pub(crate) fn listing(root: &Path) -> BTreeMap<PathBuf, (u32, u32, u32, u64, Option<PathBuf>)> {
+/// Mode, owner, group, device and link content.
+pub(crate) type Entry = (u32, u32, u32, u64, Option<PathBuf>);
+
+/// Everything in a tree.
+pub(crate) fn listing(root: &Path) -> BTreeMap<PathBuf, Entry> {
     let mut found = BTreeMap::new();
     let mut todo = vec![root.to_owned()];
     while let Some(path) = todo.pop() {
