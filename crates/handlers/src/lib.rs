@@ -5,6 +5,7 @@
 //! | handler | calls | grants |
 //! |---|---|---|
 //! | [`Directories`] | `mkdir`, `mkdirat` | nothing but a suffix to the name |
+//! | [`Nodes`] | `mknod`, `mknodat` | `CAP_MKNOD` for listed devices |
 //! | [`Modes`] | `chmod`, `fchmod`, `fchmodat`, `fchmodat2` | `CAP_FOWNER`, `CAP_FSETID` |
 //! | [`Owners`] | `chown`, `lchown`, `fchown`, `fchownat` | `CAP_CHOWN` towards listed ids |
 //! | [`Mount`] | `mount` | the procfs of the caller's own pid namespace |
@@ -55,6 +56,7 @@ mod exec_delay;
 mod fixed_errno;
 mod modes;
 mod mount;
+mod nodes;
 mod owners;
 mod pattern;
 
@@ -66,5 +68,6 @@ pub use exec_delay::ExecDelay;
 pub use fixed_errno::FixedErrno;
 pub use modes::Modes;
 pub use mount::Mount;
+pub use nodes::{Devices, Nodes};
 pub use owners::Owners;
 pub use pattern::Pattern;
