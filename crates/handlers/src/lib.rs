@@ -8,6 +8,7 @@
 //! | [`Nodes`] | `mknod`, `mknodat` | `CAP_MKNOD` for listed devices |
 //! | [`Modes`] | `chmod`, `fchmod`, `fchmodat`, `fchmodat2` | `CAP_FOWNER`, `CAP_FSETID` |
 //! | [`Owners`] | `chown`, `lchown`, `fchown`, `fchownat` | `CAP_CHOWN` towards listed ids |
+//! | [`Attributes`] | `setxattr`, `removexattr` and their `l` and `f` forms | attributes by name prefix |
 //! | [`Mount`] | `mount` | the procfs of the caller's own pid namespace |
 //! | [`ExecDelay`] | `execve`, `execveat` | nothing: it delays |
 //! | [`FixedErrno`] | any | nothing: it refuses |
@@ -49,6 +50,7 @@
 //! # Ok::<(), seccomp_agent_registry::UnknownSyscall>(())
 //! ```
 mod arguments;
+mod attributes;
 mod demo;
 mod directories;
 mod emulate;
@@ -61,6 +63,7 @@ mod owners;
 mod pattern;
 
 pub use arguments::Numbers;
+pub use attributes::Attributes;
 pub use demo::demo_basic;
 pub use directories::Directories;
 pub use emulate::{Failure, emulate};
