@@ -11,7 +11,7 @@
 //! | [`Attributes`] | `setxattr`, `removexattr` and their `l` and `f` forms | attributes by name prefix |
 //! | [`Mount`] | `mount` | the procfs of the caller's own pid namespace |
 //! | [`ExecDelay`] | `execve`, `execveat` | nothing: it delays |
-//! | [`FixedErrno`] | any | nothing: it refuses |
+//! | [`AnyCall`] | any | nothing: it answers without looking |
 //!
 //! None of them is on until a registry is told so; [`demo_basic`] is a registry that uses all.
 //!
@@ -49,26 +49,26 @@
 //! registry.on("symlinkat", Symlinks)?;
 //! # Ok::<(), seccomp_agent_registry::UnknownSyscall>(())
 //! ```
+mod any_call;
 mod arguments;
 mod attributes;
 mod demo;
 mod directories;
 mod emulate;
 mod exec_delay;
-mod fixed_errno;
 mod modes;
 mod mount;
 mod nodes;
 mod owners;
 mod pattern;
 
+pub use any_call::AnyCall;
 pub use arguments::Numbers;
 pub use attributes::Attributes;
 pub use demo::demo_basic;
 pub use directories::Directories;
 pub use emulate::{Failure, emulate};
 pub use exec_delay::ExecDelay;
-pub use fixed_errno::FixedErrno;
 pub use modes::Modes;
 pub use mount::Mount;
 pub use nodes::{Devices, Nodes};
