@@ -9,6 +9,7 @@
 //! | [`Modes`] | `chmod`, `fchmod`, `fchmodat`, `fchmodat2` | `CAP_FOWNER`, `CAP_FSETID` |
 //! | [`Owners`] | `chown`, `lchown`, `fchown`, `fchownat` | `CAP_CHOWN` towards listed ids |
 //! | [`Attributes`] | `setxattr`, `removexattr` and their `l` and `f` forms | attributes by name prefix |
+//! | [`Openings`] | `open`, `openat`, `openat2`, `creat` | listed files, devices and directories of the host |
 //! | [`Mount`] | `mount` | the procfs of the caller's own pid namespace |
 //! | [`ExecDelay`] | `execve`, `execveat` | nothing: it delays |
 //! | [`AnyCall`] | any | nothing: it answers without looking |
@@ -59,6 +60,7 @@ mod exec_delay;
 mod modes;
 mod mount;
 mod nodes;
+mod openings;
 mod owners;
 mod pattern;
 
@@ -72,5 +74,6 @@ pub use exec_delay::ExecDelay;
 pub use modes::Modes;
 pub use mount::Mount;
 pub use nodes::{Devices, Nodes};
+pub use openings::{HostFile, Openings};
 pub use owners::Owners;
 pub use pattern::Pattern;

@@ -61,9 +61,9 @@ impl Scene<'_> {
 }
 
 /// `thread-self/fd/N`, on the stack: an acting thread allocates nothing.
-struct Link([u8; 32]);
+pub(crate) struct Link([u8; 32]);
 
-fn own_link(file: BorrowedFd<'_>) -> Link {
+pub(crate) fn own_link(file: BorrowedFd<'_>) -> Link {
     const FOLDER: &[u8] = b"thread-self/fd/";
     let mut link = Link([0; 32]);
     let number = DecInt::from_fd(file);
@@ -74,7 +74,7 @@ fn own_link(file: BorrowedFd<'_>) -> Link {
 }
 
 impl Link {
-    fn as_c_str(&self) -> &CStr {
+    pub(crate) fn as_c_str(&self) -> &CStr {
         CStr::from_bytes_until_nul(&self.0).unwrap_or_default()
     }
 }

@@ -37,6 +37,29 @@ pub(crate) fn change_mode(file: BorrowedFd<'_>, mode: Mode) -> Result<(), Errno>
     if outcome == 0 { Ok(()) } else { Err(crate::home::from_nix(nix::Error::last())) }
 }
 
+/// `struct mount_attr` of `include/uapi/linux/mount.h`.
+#[repr(C)]
+struct MountAttributes {
+    set: u64,
+    clear: u64,
+    propagation: u64,
+    user_namespace: u64,
+}
+
+/// Makes a detached mount read-only (`mount_setattr(2)`). ENOSYS before Linux 5.12.
+pub(crate) fn make_read_only(mount: BorrowedFd<'_>) -> Result<(), Errno> {
+    const MOUNT_SETATTR: libc::c_long = 442;
+    const READ_ONLY: u64 = 1;
+    let attributes = MountAttributes { set: READ_ONLY, clear: 0, propagation: 0, user_namespace: 0 };
+    let (fd, size) = (mount.as_raw_fd(), size_of::<MountAttributes>());
+    // SAFETY: a plain system call; the path is a NUL-terminated literal, and `attributes` is a `struct
+    // mount_attr` of the size that is said, alive for the call and only read.
+    let outcome = unsafe {
+        libc::syscall(MOUNT_SETATTR, fd, c"".as_ptr(), libc::AT_EMPTY_PATH, &raw const attributes, size)
+    };
+    if outcome == 0 { Ok(()) } else { Err(crate::home::from_nix(nix::Error::last())) }
+}
+
 /// Ends the calling thread, and nothing else of the process, at once.
 ///
 /// Nothing on its stack is dropped, so what it held stays held: better a call that is never answered than a
