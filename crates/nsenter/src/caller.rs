@@ -4,8 +4,8 @@ use std::rc::Rc;
 
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
-use rustix::process::{chroot, fchdir, umask};
-use rustix::thread::{CapabilitySet, capabilities, set_capabilities, set_thread_groups};
+use rustix::process::{chroot, fchdir};
+use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 
 use crate::error::Error;
 use crate::home::{Away, Home, namespace_id, read_status};
@@ -137,19 +137,12 @@ impl Caller {
         Ok(outcome?)
     }
 
-    /// Takes on the caller's state, in the order that each step permits the next.
     fn put_on(&self, capabilities: CapabilitySet) -> Result<(), (&'static str, Errno)> {
         let at = |step| move |errno| (step, errno);
         fchdir(&self.root).map_err(at("fchdir(root)"))?;
         chroot(c".").map_err(at("chroot"))?;
         fchdir(&self.cwd).map_err(at("fchdir(cwd)"))?;
-        umask(self.credentials.umask);
-        set_thread_groups(&self.credentials.groups).map_err(at("setgroups"))?;
-        raw::set_fsgid(self.credentials.fsgid).map_err(at("setfsgid"))?;
-        raw::set_fsuid(self.credentials.fsuid).map_err(at("setfsuid"))?;
-        let mut sets = self.home.capabilities;
-        sets.effective = capabilities & sets.permitted;
-        set_capabilities(None, sets).map_err(at("capset"))
+        self.home.put_on(&self.credentials, capabilities)
     }
 
     /// Holds what the caller has open as `fd`, as `O_PATH`: EBADF if nothing.
