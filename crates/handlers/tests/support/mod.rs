@@ -82,9 +82,12 @@ pub(crate) fn unshare_namespaces() {
     unshare(CloneFlags::CLONE_NEWPID).unwrap();
 }
 
-/// Installs a filter on this thread that notifies these calls of the machine's own architecture.
+/// Installs a filter on this thread that notifies these calls on every architecture that the machine runs.
 pub(crate) fn install(names: &[&str]) -> OwnedFd {
-    let calls: Vec<_> = names.iter().filter_map(|name| Syscall::named(Arch::native(), name)).collect();
+    let family = Arch::native().family();
+    let on_all =
+        |name: &&str| family.iter().filter_map(|arch| Syscall::named(*arch, name)).collect::<Vec<_>>();
+    let calls: Vec<_> = names.iter().flat_map(on_all).collect();
     filter::install(&filter::notifying(&calls), filter::Flags::empty()).unwrap()
 }
 
