@@ -4,7 +4,7 @@ use rustix::fs::{AtFlags, XattrFlags};
 use seccomp_agent_nsenter::{AT_FDCWD, Caller, Capabilities, Target};
 use seccomp_agent_registry::{Call, Errno, Handler, Memory, ReadError, Verdict};
 
-use crate::emulate::{Failure, emulate};
+use crate::emulate::{Failure, emulate_for};
 
 /// `setxattr(2)` and `removexattr(2)`, in their path, link and descriptor forms, made as the caller.
 ///
@@ -29,7 +29,7 @@ impl Attributes {
         Self { prefixes: prefixes.into_iter().map(Into::into).collect() }
     }
 
-    fn change(&self, call: &Call<'_>) -> Result<Verdict, Failure> {
+    fn change(&self, call: &Call<'_>, caller: &Caller) -> Result<Verdict, Failure> {
         let memory = call.memory();
         // Flags, name, value: in the kernel's order.
         let set = match call.syscall().name() {
@@ -42,7 +42,7 @@ impl Attributes {
             None => Change::Remove,
         };
         let grant = self.grant(name.as_bytes());
-        let (caller, target) = named(call)?;
+        let target = named(call, caller)?;
         caller.act(
             || call.is_valid(),
             grant,
@@ -72,7 +72,7 @@ impl Attributes {
 
 impl Handler for Attributes {
     fn handle(&self, call: &Call<'_>) -> Verdict {
-        emulate(call, |call| self.change(call))
+        emulate_for(call, |call, caller| self.change(call, caller))
     }
 }
 
@@ -82,20 +82,14 @@ enum Change {
 }
 
 /// Whose attribute is changed.
-fn named(call: &Call<'_>) -> Result<(Caller, Target), Failure> {
+fn named(call: &Call<'_>, caller: &Caller) -> Result<Target, Failure> {
     let flags = match call.syscall().name() {
-        Some("fsetxattr" | "fremovexattr") => {
-            let caller = Caller::open(call.tid())?;
-            let target = caller.descriptor(call.int_arg(0))?;
-            return Ok((caller, target));
-        }
+        Some("fsetxattr" | "fremovexattr") => return Ok(caller.descriptor(call.int_arg(0))?),
         Some("lsetxattr" | "lremovexattr") => AtFlags::SYMLINK_NOFOLLOW,
         _ => AtFlags::empty(),
     };
     let path = call.memory().path(call.arg(0))?;
-    let caller = Caller::open(call.tid())?;
-    let target = caller.target(AT_FDCWD, &path, flags)?;
-    Ok((caller, target))
+    Ok(caller.target(AT_FDCWD, &path, flags)?)
 }
 
 /// A name: ERANGE if it is empty or too long.

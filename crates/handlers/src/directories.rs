@@ -12,7 +12,8 @@ use crate::emulate::{Failure, emulate};
 /// name.
 ///
 /// **Cannot know** whether a caller that is interrupted after the directory was made calls again: it then gets
-/// EEXIST for its own directory, as after an interrupted call on a network file system.
+/// EEXIST for its own directory, as after an interrupted call on a network file system. A caller in a user
+/// namespace of its own continues, or, if there is a suffix, is served without the capabilities it has there.
 #[derive(Clone, Debug, Default)]
 pub struct Directories {
     suffix: String,
@@ -37,6 +38,9 @@ impl Directories {
         };
         let path = call.memory().path(path)?;
         let caller = Caller::open(call.tid())?;
+        if self.suffix.is_empty() && !caller.is_in_our_user_namespace() {
+            return Ok(Verdict::Continue);
+        }
         let base = caller.base(dirfd, &path)?;
         let entry = EntryPath::with_suffix(&path, &self.suffix);
         let mode = permissions(mode);

@@ -1,8 +1,8 @@
-use seccomp_agent_nsenter::{AT_FDCWD, Caller, Capabilities};
+use seccomp_agent_nsenter::{AT_FDCWD, Caller, Capabilities, Target};
 use seccomp_agent_registry::{Call, Handler, Verdict};
 
 use crate::arguments::{lookup_flags, permissions};
-use crate::emulate::{Failure, emulate};
+use crate::emulate::{Failure, emulate_for};
 
 /// `chmod(2)`, `fchmod(2)`, `fchmodat(2)` and `fchmodat2(2)`, made as the caller.
 ///
@@ -22,34 +22,30 @@ impl Modes {
         Self { grant: grant & (Capabilities::FOWNER | Capabilities::FSETID) }
     }
 
-    fn change(self, call: &Call<'_>) -> Result<Verdict, Failure> {
-        let memory = call.memory();
-        let (caller, target, mode) = match call.syscall().name() {
+    fn change(self, call: &Call<'_>, caller: &Caller) -> Result<Verdict, Failure> {
+        let (dirfd, path, mode, flags) = match call.syscall().name() {
             Some("fchmod") => {
-                let caller = Caller::open(call.tid())?;
                 let target = caller.descriptor(call.int_arg(0))?;
-                (caller, target, call.arg(1))
+                return self.apply(call, caller, &target, call.arg(1));
             }
-            name => {
-                let (dirfd, path, mode, flags) = match name {
-                    Some("chmod") => (AT_FDCWD, call.arg(0), call.arg(1), 0),
-                    Some("fchmodat") => (call.int_arg(0), call.arg(1), call.arg(2), 0),
-                    _ => (call.int_arg(0), call.arg(1), call.arg(2), call.int_arg(3)),
-                };
-                let (flags, path) = (lookup_flags(flags)?, memory.path(path)?);
-                let caller = Caller::open(call.tid())?;
-                let target = caller.target(dirfd, &path, flags)?;
-                (caller, target, mode)
-            }
+            Some("chmod") => (AT_FDCWD, call.arg(0), call.arg(1), 0),
+            Some("fchmodat") => (call.int_arg(0), call.arg(1), call.arg(2), 0),
+            _ => (call.int_arg(0), call.arg(1), call.arg(2), call.int_arg(3)),
         };
+        let flags = lookup_flags(flags)?;
+        let target = caller.target(dirfd, &call.memory().path(path)?, flags)?;
+        self.apply(call, caller, &target, mode)
+    }
+
+    fn apply(self, call: &Call<'_>, caller: &Caller, target: &Target, mode: u64) -> Result<Verdict, Failure> {
         let mode = permissions(mode);
-        caller.act(|| call.is_valid(), self.grant, |scene| scene.change_mode(scene.open(&target)?, mode))?;
+        caller.act(|| call.is_valid(), self.grant, |scene| scene.change_mode(scene.open(target)?, mode))?;
         Ok(Verdict::Return(0))
     }
 }
 
 impl Handler for Modes {
     fn handle(&self, call: &Call<'_>) -> Verdict {
-        emulate(call, |call| self.change(call))
+        emulate_for(call, |call, caller| self.change(call, caller))
     }
 }

@@ -3,7 +3,7 @@ use seccomp_agent_nsenter::{AT_FDCWD, Caller, Capabilities, EntryPath};
 use seccomp_agent_registry::{Call, Errno, Handler, Verdict};
 
 use crate::arguments::{Numbers, permissions};
-use crate::emulate::{Failure, emulate};
+use crate::emulate::{Failure, emulate_for};
 
 /// `mknod(2)` and `mknodat(2)`, made as the caller.
 ///
@@ -11,8 +11,8 @@ use crate::emulate::{Failure, emulate};
 /// (character device 0, 0) take no grant: the kernel makes them for anybody.
 ///
 /// **Cannot know** what the container's device cgroup says about the node, since the agent is not in it; the
-/// cgroup still says who may open it. On a file system that is mounted nodev, or from within a user namespace,
-/// the node is made and cannot be opened, as natively.
+/// cgroup still says who may open it. On a file system that is mounted nodev the node is
+/// made and cannot be opened, as natively. A caller in a user namespace of its own makes no devices.
 #[derive(Clone, Debug, Default)]
 pub struct Nodes {
     devices: Vec<Devices>,
@@ -35,7 +35,7 @@ impl Nodes {
         Self { devices }
     }
 
-    fn make(&self, call: &Call<'_>) -> Result<Verdict, Failure> {
+    fn make(&self, call: &Call<'_>, caller: &Caller) -> Result<Verdict, Failure> {
         let (dirfd, path, mode, device) = match call.syscall().name() {
             Some("mknod") => (AT_FDCWD, call.arg(0), call.arg(1), call.arg(2)),
             _ => (call.int_arg(0), call.arg(1), call.arg(2), call.arg(3)),
@@ -44,7 +44,6 @@ impl Nodes {
         let kind = kind(mode)?;
         let (major, minor) = device_numbers(device);
         let path = call.memory().path(path)?;
-        let caller = Caller::open(call.tid())?;
         let base = caller.base(dirfd, &path)?;
         let entry = EntryPath::new(&path);
         let grant = if self.lists(kind, major, minor) { Capabilities::MKNOD } else { Capabilities::empty() };
@@ -73,7 +72,7 @@ impl Nodes {
 
 impl Handler for Nodes {
     fn handle(&self, call: &Call<'_>) -> Verdict {
-        emulate(call, |call| self.make(call))
+        emulate_for(call, |call, caller| self.make(call, caller))
     }
 }
 

@@ -3,7 +3,7 @@ use seccomp_agent_nsenter::{AT_FDCWD, Caller, Capabilities, Target};
 use seccomp_agent_registry::{Arch, Call, Handler, Verdict};
 
 use crate::arguments::{Numbers, lookup_flags};
-use crate::emulate::{Failure, emulate};
+use crate::emulate::{Failure, emulate_for};
 
 /// `chown(2)`, `lchown(2)`, `fchown(2)` and `fchownat(2)`, made as the caller.
 ///
@@ -25,10 +25,10 @@ impl Owners {
         Self { users, groups }
     }
 
-    fn change(&self, call: &Call<'_>) -> Result<Verdict, Failure> {
+    fn change(&self, call: &Call<'_>, caller: &Caller) -> Result<Verdict, Failure> {
         let first = if call.syscall().name() == Some("fchownat") { 2 } else { 1 };
         let (user, group) = (id(call, first), id(call, first + 1));
-        let (caller, target) = named(call)?;
+        let target = named(call, caller)?;
         let is_listed = |id: Option<u32>, list: &Numbers| id.is_none_or(|id| list.contains(id));
         let grant = if is_listed(user, &self.users) && is_listed(group, &self.groups) {
             Capabilities::CHOWN
@@ -47,26 +47,20 @@ impl Owners {
 
 impl Handler for Owners {
     fn handle(&self, call: &Call<'_>) -> Verdict {
-        emulate(call, |call| self.change(call))
+        emulate_for(call, |call, caller| self.change(call, caller))
     }
 }
 
 /// Whose owner is changed.
-fn named(call: &Call<'_>) -> Result<(Caller, Target), Failure> {
+fn named(call: &Call<'_>, caller: &Caller) -> Result<Target, Failure> {
     let (dirfd, path, flags) = match call.syscall().name() {
-        Some("fchown" | "fchown32") => {
-            let caller = Caller::open(call.tid())?;
-            let target = caller.descriptor(call.int_arg(0))?;
-            return Ok((caller, target));
-        }
+        Some("fchown" | "fchown32") => return Ok(caller.descriptor(call.int_arg(0))?),
         Some("fchownat") => (call.int_arg(0), call.arg(1), lookup_flags(call.int_arg(4))?),
         Some("lchown" | "lchown32") => (AT_FDCWD, call.arg(0), AtFlags::SYMLINK_NOFOLLOW),
         _ => (AT_FDCWD, call.arg(0), AtFlags::empty()),
     };
     let path = call.memory().path(path)?;
-    let caller = Caller::open(call.tid())?;
-    let target = caller.target(dirfd, &path, flags)?;
-    Ok((caller, target))
+    Ok(caller.target(dirfd, &path, flags)?)
 }
 
 /// The id in an argument; `None` for -1, which changes nothing. The oldest calls of 32-bit programs have ids of
