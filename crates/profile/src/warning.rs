@@ -62,6 +62,7 @@ pub(crate) struct Notes<'a> {
     pub(crate) warnings: Vec<Warning>,
     pub(crate) foreign_architectures: BTreeSet<Arch>,
     pub(crate) absent_names: BTreeMap<Arch, BTreeSet<&'a str>>,
+    pub(crate) unknown_names: BTreeSet<&'a str>,
 }
 
 /// So many unknown names get a suggestion: a profile of garbage must not cost seconds.
@@ -72,7 +73,7 @@ const MAX_SUGGESTIONS: usize = 64;
 const MAX_SEARCHED_CASES: usize = 512;
 
 /// The names of all system calls.
-static NAMES: LazyLock<BTreeSet<&'static str>> =
+pub(crate) static NAMES: LazyLock<BTreeSet<&'static str>> =
     LazyLock::new(|| Arch::all().flat_map(Syscall::all).filter_map(Syscall::name).collect());
 
 impl Notes<'_> {
@@ -92,17 +93,12 @@ impl Notes<'_> {
     pub(crate) fn into_warnings(mut self, native: Arch) -> Vec<Warning> {
         let foreign = self.foreign_architectures.into_iter();
         self.warnings.extend(foreign.map(|arch| Warning::ForeignArchitecture { arch, native }));
-        let mut unknown = BTreeSet::new();
-        for (arch, names) in self.absent_names {
-            let (known, not): (BTreeSet<_>, BTreeSet<_>) =
-                names.into_iter().partition(|name| NAMES.contains(name));
-            unknown.extend(not);
-            if !known.is_empty() {
-                let names = known.into_iter().map(str::to_owned).collect();
-                self.warnings.push(Warning::NotOnArchitecture { arch, names });
-            }
-        }
-        self.warnings.extend(unknown.into_iter().enumerate().map(|(i, name)| Warning::UnknownName {
+        self.warnings.extend(self.absent_names.into_iter().map(|(arch, names)| Warning::NotOnArchitecture {
+            arch,
+            names: names.into_iter().map(str::to_owned).collect(),
+        }));
+        let unknown = self.unknown_names.into_iter().enumerate();
+        self.warnings.extend(unknown.map(|(i, name)| Warning::UnknownName {
             name: name.to_owned(),
             near: (i < MAX_SUGGESTIONS).then(|| nearest(name, NAMES.iter().copied())).flatten(),
         }));
