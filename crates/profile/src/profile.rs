@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// A seccomp profile as its author wrote it: `linux.seccomp` of the [OCI runtime specification].
 ///
-/// What it means for a machine, [`NormalForm::of`](crate::NormalForm::of) says.
+/// What it means for a machine, [`Profile::resolve`] says.
 ///
 /// [OCI runtime specification]: https://github.com/opencontainers/runtime-spec/blob/main/config-linux.md#seccomp
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
