@@ -103,12 +103,13 @@ pub(crate) fn knows(flags: Flags) -> bool {
 /// # Panics
 /// With more than 250 calls: a jump reaches no further.
 pub fn notifying(calls: &[Syscall]) -> Vec<Instruction> {
-    assert!(calls.len() <= 250, "too many calls for one jump");
     const LOAD: u16 = 0x20; // BPF_LD | BPF_W | BPF_ABS
     const JUMP_IF_EQUAL: u16 = 0x15; // BPF_JMP | BPF_JEQ | BPF_K
     const RETURN: u16 = 0x06; // BPF_RET | BPF_K
     const NR: u32 = 0; // offsetof(struct seccomp_data, nr)
     const ARCH: u32 = 4; // offsetof(struct seccomp_data, arch)
+
+    assert!(calls.len() <= 250, "too many calls for one jump");
     let instruction = |code, jt, jf, k| Instruction { code, jt, jf, k };
 
     let mut program = Vec::new();

@@ -41,6 +41,7 @@ pub(crate) fn id_valid(listener: BorrowedFd<'_>, id: u64) -> io::Result<()> {
 }
 
 /// `SECCOMP_IOCTL_NOTIF_ADDFD`: the number of the new descriptor in the caller.
+#[allow(clippy::cast_lossless)] // The request's type differs between C libraries.
 pub(crate) fn add_fd(listener: BorrowedFd<'_>, request: libc::seccomp_notif_addfd) -> io::Result<u32> {
     // SAFETY: a plain system call; `request` is a live `struct seccomp_notif_addfd`, the type that the opcode
     // names, and the kernel only reads it.

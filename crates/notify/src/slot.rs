@@ -105,9 +105,11 @@ impl SlotTable {
 
     fn raw(&self, index: usize) -> &RawSlot {
         assert!(index < self.count, "slot {index} of {}", self.count);
-        // SAFETY: `index` is within the mapping (asserted), which is aligned to a page and lives as long as
-        // `self`; all-zero bytes are a valid `RawSlot`.
-        unsafe { self.memory.add(index).as_ref() }
+        // SAFETY: `index` is within the mapping (asserted), which is one allocation of `count` slots.
+        let slot = unsafe { self.memory.add(index) };
+        // SAFETY: the mapping is aligned to a page and lives as long as `self`; all-zero bytes are a valid
+        // `RawSlot`, and what other processes may change in it is atomic.
+        unsafe { slot.as_ref() }
     }
 }
 

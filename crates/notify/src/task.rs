@@ -88,7 +88,7 @@ mod tests {
 
     #[test]
     fn the_process_of_a_thread_is_found_without_thread_pidfds() {
-        let tid = std::thread::spawn(|| rustix::thread::gettid()).join().unwrap();
+        let tid = std::thread::spawn(rustix::thread::gettid).join().unwrap();
         let main = std::thread::spawn(|| process_of(rustix::thread::gettid()).unwrap()).join().unwrap();
         assert_eq!(main, rustix::process::getpid());
         assert!(matches!(

@@ -1,1 +1,57 @@
-//! placeholder
+//! Acting as another task: its root, directory, umask, credentials and namespaces, for one closure, then back.
+//!
+//! An agent that does for a container what it may not do itself must not do it as itself. A path means what it
+//! means to the *caller*; a new file belongs to the caller and has the mode that its umask leaves; what the
+//! caller may not do stays forbidden. This crate makes the calling **thread** the caller: no process is created,
+//! and no other thread notices.
+//!
+//! - [`Caller::open`] opens and reads what the caller is: root, working directory, [`Credentials`], namespaces;
+//!   [`Caller::base`] opens a directory argument.
+//! - [`Caller::act`] asks whether the caller still waits, takes all of it on, runs a closure, and takes it off
+//!   again. It grants capabilities beyond the caller's own by name, for that one call.
+//! - A [`Scene`] is what the closure gets: the ways to walk the caller's paths without ever leaving its root.
+//! - [`EntryPath`] is a path taken apart for calls that make something.
+//! - [`MountNamespace::attach`] mounts into the caller's tree.
+//!
+//! The order matters: everything is opened and read **before** the notification's validity is asked for, since a
+//! thread id is no identity. [`Caller::act`] asks at the right moment.
+//!
+//! ```no_run
+//! use rustix::fs::{Mode, mkdirat};
+//! use seccomp_agent_nsenter::{Caller, Capabilities, EntryPath, Error};
+//!
+//! # fn is_valid() -> bool { true }
+//! # let (tid, dirfd, path, mode) = (1, 3, c"a/b", 0o777);
+//! let caller = Caller::open(tid)?;
+//! let base = caller.base(dirfd, path)?;
+//! let path = EntryPath::new(path);
+//! caller.act(is_valid, Capabilities::empty(), |scene| {
+//!     let place = scene.place(&base, &path)?;
+//!     mkdirat(place.directory(), place.name(), Mode::from_raw_mode(mode))
+//! })?;
+//! # Ok::<(), Error>(())
+//! ```
+//!
+//! It takes `CAP_SYS_PTRACE`, `CAP_SYS_CHROOT`, `CAP_SETUID` and `CAP_SETGID`; mounting takes `CAP_SYS_ADMIN`;
+//! and nobody is granted what the agent does not have.
+//!
+//! What cannot be taken on: the caller's security label and Landlock domain, its resource limits, and the
+//! memory accounting of what is made for it. While it acts, the thread's parent-death signal is reset and the
+//! process may become not dumpable, as the kernel does whenever credentials change.
+
+mod caller;
+mod entry;
+mod error;
+mod home;
+mod mount;
+mod raw;
+mod scene;
+mod status;
+
+pub use caller::{Base, Caller};
+pub use entry::EntryPath;
+pub use error::Error;
+pub use mount::{MountNamespace, PidNamespace};
+pub use rustix::thread::CapabilitySet as Capabilities;
+pub use scene::{Follow, Place, Scene};
+pub use status::Credentials;

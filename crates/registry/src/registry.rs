@@ -82,7 +82,7 @@ impl std::fmt::Debug for Registry {
         f.debug_struct("Registry")
             .field("names", &self.names())
             .field("otherwise", &self.otherwise.is_some())
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 

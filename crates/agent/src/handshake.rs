@@ -1,0 +1,257 @@
+//! One connection hands over one listener.
+//!
+//! A runtime connects, sends one JSON object and the listener as `SCM_RIGHTS`, and may keep the connection open
+//! for the container's life (runc) or say nothing for hours (crun, between create and start). So a silent
+//! connection costs one descriptor and has no deadline; from its first byte on it has; and nothing is read after
+//! the object's closing brace. All descriptors that came with a bad message are closed, which answers the
+//! container's calls with ENOSYS instead of leaving them blocked.
+
+use std::io::IoSliceMut;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, recvmsg};
+use seccomp_agent_notify::{Listener, NotAListener};
+use seccomp_agent_registry::Container;
+use tokio::io::Interest;
+use tokio::net::UnixStream;
+
+use crate::state::{ProcessState, StateError};
+
+/// The largest state. Kubernetes lets the annotations of a pod have 256 KiB; runtimes add little.
+pub const MAX_STATE: usize = 1024 * 1024;
+/// From the first byte of a message to its last.
+pub const MESSAGE_DEADLINE: Duration = Duration::from_secs(5);
+/// Descriptors that a message may carry. The specification has one; it leaves room for more.
+const MAX_DESCRIPTORS: usize = 8;
+const CHUNK: usize = 64 * 1024;
+
+/// Why a connection did not hand over a listener.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum HandshakeError {
+    /// The peer runs as another user than root and than the agent.
+    #[error("the peer runs as user {uid}; only root and the agent's own user may hand over containers")]
+    Peer {
+        /// Its user id.
+        uid: u32,
+    },
+    /// It closed the connection before its message was complete.
+    #[error("the peer closed the connection after {received} bytes of an unfinished message")]
+    Closed {
+        /// How much had come.
+        received: usize,
+    },
+    /// Its message was not complete in time.
+    #[error("the message was not complete {MESSAGE_DEADLINE:?} after its first byte")]
+    TimedOut,
+    /// Its message is too large.
+    #[error("the message has more than {MAX_STATE} bytes")]
+    TooLarge,
+    /// It was given up to make room for others.
+    #[error("given up to make room: it had said nothing for longest")]
+    Evicted,
+    /// Reading from the connection failed.
+    #[error("reading from the connection failed: {0}")]
+    Read(#[source] std::io::Error),
+    /// What it sent is no JSON object.
+    #[error("the message is no JSON object: it begins with byte {0:#04x}")]
+    NotAnObject(u8),
+    /// It is an object, but no process state with a listener.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The descriptors are not those that the state names.
+    #[error("the message carries {received} descriptors and names {named}")]
+    Descriptors {
+        /// How many came; more than this where some were cut off.
+        received: usize,
+        /// How many the state names.
+        named: usize,
+    },
+    /// The descriptor called `seccompFd` is something else.
+    #[error(transparent)]
+    NotAListener(#[from] NotAListener),
+}
+
+impl HandshakeError {
+    /// The word for it in metrics.
+    pub const fn kind(&self) -> &'static str {
+        match self {
+            Self::Peer { .. } => "peer",
+            Self::Closed { .. } => "closed",
+            Self::TimedOut => "timeout",
+            Self::TooLarge => "too_large",
+            Self::Evicted => "evicted",
+            Self::Read(_) => "read",
+            Self::NotAnObject(_) | Self::State(StateError::Malformed(_)) => "malformed",
+            Self::State(_) => "no_listener_named",
+            Self::Descriptors { .. } => "descriptors",
+            Self::NotAListener(_) => "not_a_listener",
+        }
+    }
+}
+
+/// Reads the message of a connection that has something to read, and closes the connection.
+pub(crate) async fn receive(stream: UnixStream) -> Result<(Listener, Container), HandshakeError> {
+    let message = tokio::time::timeout(MESSAGE_DEADLINE, Message::read(&stream)).await;
+    drop(stream);
+    message.map_err(|_elapsed| HandshakeError::TimedOut)??.into_listener()
+}
+
+/// A message on its way in.
+#[derive(Default)]
+struct Message {
+    text: Vec<u8>,
+    descriptors: Vec<OwnedFd>,
+    end: ObjectEnd,
+}
+
+impl Message {
+    async fn read(stream: &UnixStream) -> Result<Self, HandshakeError> {
+        let mut message = Self::default();
+        let mut chunk = vec![0; CHUNK];
+        loop {
+            stream.readable().await.map_err(HandshakeError::Read)?;
+            let received = match stream.try_io(Interest::READABLE, || message.receive(stream, &mut chunk)) {
+                Ok(received) => received?,
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => continue,
+                Err(error) => return Err(HandshakeError::Read(error)),
+            };
+            if received == 0 {
+                return Err(HandshakeError::Closed { received: message.text.len() });
+            }
+            if message.append(&chunk[..received])? {
+                return Ok(message);
+            }
+        }
+    }
+
+    /// One `recvmsg(2)`. What came besides the bytes is kept; that too much came is no I/O error.
+    fn receive(
+        &mut self,
+        stream: &UnixStream,
+        chunk: &mut [u8],
+    ) -> std::io::Result<Result<usize, HandshakeError>> {
+        let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let mut parts = [IoSliceMut::new(chunk)];
+        let outcome = recvmsg(stream, &mut parts, &mut control, RecvFlags::CMSG_CLOEXEC)?;
+        for part in control.drain() {
+            if let RecvAncillaryMessage::ScmRights(descriptors) = part {
+                self.descriptors.extend(descriptors);
+            }
+        }
+        if outcome.flags.contains(ReturnFlags::CTRUNC) || self.descriptors.len() > MAX_DESCRIPTORS {
+            return Ok(Err(HandshakeError::Descriptors { received: self.descriptors.len(), named: 1 }));
+        }
+        Ok(Ok(outcome.bytes))
+    }
+
+    /// Adds bytes: true once the object is complete.
+    fn append(&mut self, bytes: &[u8]) -> Result<bool, HandshakeError> {
+        let end = self.end.find(bytes)?;
+        self.text.extend_from_slice(&bytes[..end.unwrap_or(bytes.len())]);
+        if self.text.len() > MAX_STATE {
+            return Err(HandshakeError::TooLarge);
+        }
+        Ok(end.is_some())
+    }
+
+    fn into_listener(mut self) -> Result<(Listener, Container), HandshakeError> {
+        let state = ProcessState::parse(&self.text)?;
+        let index = state.listener_index()?;
+        let (received, named) = (self.descriptors.len(), state.descriptors.len());
+        if received != named {
+            return Err(HandshakeError::Descriptors { received, named });
+        }
+        Ok((Listener::new(self.descriptors.swap_remove(index))?, state.container))
+    }
+}
+
+/// Finds the closing brace of a JSON object that arrives in pieces. One look at each byte, whatever the pieces.
+#[derive(Debug, Default)]
+struct ObjectEnd {
+    depth: u32,
+    in_string: bool,
+    escaped: bool,
+}
+
+impl ObjectEnd {
+    /// How many of `bytes` belong to the object, once it is complete.
+    fn find(&mut self, bytes: &[u8]) -> Result<Option<usize>, HandshakeError> {
+        for (at, byte) in bytes.iter().enumerate() {
+            match (byte, self.in_string) {
+                _ if self.escaped => self.escaped = false,
+                (b'\\', true) => self.escaped = true,
+                (b'"', string) if self.depth > 0 => self.in_string = !string,
+                (b'{' | b'[', false) if self.depth > 0 || *byte == b'{' => self.depth += 1,
+                (b'}' | b']', false) if self.depth > 0 => {
+                    self.depth -= 1;
+                    if self.depth == 0 {
+                        return Ok(Some(at + 1));
+                    }
+                }
+                (other, false) if self.depth == 0 && !other.is_ascii_whitespace() => {
+                    return Err(HandshakeError::NotAnObject(*other));
+                }
+                _ => {}
+            }
+        }
+        Ok(None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn end_of(text: &str, piece: usize) -> Option<usize> {
+        let mut end = ObjectEnd::default();
+        let mut before = 0;
+        for bytes in text.as_bytes().chunks(piece) {
+            if let Some(at) = end.find(bytes).unwrap() {
+                return Some(before + at);
+            }
+            before += bytes.len();
+        }
+        None
+    }
+
+    #[test]
+    fn the_end_of_an_object_is_found_however_it_is_split() {
+        for (text, end) in [
+            (r"{}", Some(2)),
+            (r" {} {}", Some(3)),
+            (r#"{"a":"}"}x"#, Some(9)),
+            (r#"{"a":"\"}"}"#, Some(11)),
+            (r#"{"a":[{"b":"\\"}]}"#, Some(18)),
+            (r#"{"a":{"#, None),
+            (r#"{"a":"}}}}"#, None),
+        ] {
+            for piece in 1..=text.len() {
+                assert_eq!(end_of(text, piece), end, "{text} in pieces of {piece}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_object_is_refused_at_its_first_byte() {
+        for text in ["x{}", "[{}]", "\"{}\"", "}"] {
+            assert!(matches!(
+                ObjectEnd::default().find(text.as_bytes()),
+                Err(HandshakeError::NotAnObject(_))
+            ));
+        }
+    }
+
+    #[test]
+    fn an_endless_message_is_refused_at_the_limit() {
+        let mut message = Message::default();
+        assert!(!message.append(b"{\"a\":\"").unwrap());
+        let mut outcome = Ok(false);
+        for _ in 0..=MAX_STATE / CHUNK {
+            outcome = message.append(&vec![b'}'; CHUNK]);
+        }
+        assert!(matches!(outcome, Err(HandshakeError::TooLarge)));
+    }
+}

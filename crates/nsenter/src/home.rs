@@ -1,0 +1,194 @@
+//! The state that belongs to the acting thread itself, and the way back to it.
+
+use std::cell::{Cell, OnceCell};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::rc::Rc;
+use std::sync::Once;
+
+use nix::sched::{CloneFlags, setns, unshare};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, openat, statat};
+use rustix::io::Errno;
+use rustix::process::{chroot, fchdir, umask};
+use rustix::thread::{CapabilitySets, capabilities, set_capabilities, set_thread_groups};
+
+use crate::error::Error;
+use crate::raw;
+use crate::status::{Credentials, MAX_STATUS};
+
+/// What a thread is when it acts for nobody.
+#[derive(Debug)]
+pub(crate) struct Home {
+    /// The procfs of our own pid namespace, to find callers in.
+    pub(crate) proc: OwnedFd,
+    pub(crate) user_namespace: NamespaceId,
+    /// What we may do at most.
+    pub(crate) capabilities: CapabilitySets,
+    root: OwnedFd,
+    cwd: OwnedFd,
+    credentials: Credentials,
+    mount_namespace: OwnedFd,
+    pid_namespace: OwnedFd,
+}
+
+/// A namespace's identity: device and inode of its file.
+pub(crate) type NamespaceId = (u64, u64);
+
+/// How far a thread is from home.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+struct Distance {
+    away: bool,
+    mount_namespace: bool,
+    pid_namespace: bool,
+}
+
+thread_local! {
+    static HOME: OnceCell<Rc<Home>> = const { OnceCell::new() };
+    static DISTANCE: Cell<Distance> = const { Cell::new(Distance { away: false, mount_namespace: false, pid_namespace: false }) };
+}
+
+impl Home {
+    /// The home of the calling thread, found out on first use. From then on the thread has its root, directory
+    /// and umask for itself.
+    pub(crate) fn of_this_thread() -> Result<Rc<Self>, Error> {
+        HOME.with(|home| {
+            if let Some(home) = home.get() {
+                return Ok(Rc::clone(home));
+            }
+            let prepared = Self::prepare()?;
+            Ok(Rc::clone(home.get_or_init(|| Rc::new(prepared))))
+        })
+    }
+
+    fn prepare() -> Result<Self, Error> {
+        restore_before_panics_are_reported();
+        let failed = |step| move |source| Error::Prepare { step, source };
+        let path = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let folder = |name: &'static str| openat(CWD, name, path, Mode::empty()).map_err(failed(name));
+        let proc = folder("/proc")?;
+        let namespace = |name: &'static str| {
+            openat(&proc, name, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).map_err(failed(name))
+        };
+        unshare(CloneFlags::CLONE_FS).map_err(|errno| failed("unshare(CLONE_FS)")(from_nix(errno)))?;
+        let status =
+            read_status(proc.as_fd(), "thread-self/status").map_err(failed("/proc/thread-self/status"))?;
+        Ok(Self {
+            user_namespace: namespace_id(proc.as_fd(), "thread-self/ns/user").map_err(failed("ns/user"))?,
+            mount_namespace: namespace("thread-self/ns/mnt")?,
+            pid_namespace: namespace("thread-self/ns/pid_for_children")?,
+            root: folder("/")?,
+            cwd: folder(".")?,
+            credentials: Credentials::parse(&status)
+                .map_err(|field| Error::Prepare { step: field, source: Errno::INVAL })?,
+            capabilities: capabilities(None).map_err(failed("capget"))?,
+            proc,
+        })
+    }
+
+    /// Leaves: from here on the thread is between states, until the guard brings it home.
+    pub(crate) fn leave(&self) -> Result<Away<'_>, Error> {
+        // A thread that this one has started since shares its root again. It stays behind here.
+        unshare(CloneFlags::CLONE_FS)
+            .map_err(|errno| Error::Prepare { step: "unshare(CLONE_FS)", source: from_nix(errno) })?;
+        DISTANCE.set(Distance { away: true, ..Distance::default() });
+        Ok(Away { home: self })
+    }
+
+    /// Everything back as it was, in the order that each step permits the next.
+    fn restore(&self, distance: Distance) -> Result<(), Errno> {
+        set_capabilities(None, self.capabilities)?;
+        raw::set_fsuid(self.credentials.fsuid)?;
+        raw::set_fsgid(self.credentials.fsgid)?;
+        set_thread_groups(&self.credentials.groups)?;
+        // A user id that changes takes capabilities with it.
+        set_capabilities(None, self.capabilities)?;
+        umask(self.credentials.umask);
+        if distance.pid_namespace {
+            setns(&self.pid_namespace, CloneFlags::CLONE_NEWPID).map_err(from_nix)?;
+        }
+        if distance.mount_namespace {
+            setns(&self.mount_namespace, CloneFlags::CLONE_NEWNS).map_err(from_nix)?;
+        }
+        fchdir(&self.root)?;
+        chroot(c".")?;
+        fchdir(&self.cwd)
+    }
+}
+
+/// A thread that is away from home. It goes back when this is dropped, and dies if it cannot.
+pub(crate) struct Away<'a> {
+    home: &'a Home,
+}
+
+impl Drop for Away<'_> {
+    fn drop(&mut self) {
+        go_home(self.home);
+    }
+}
+
+/// Joins a mount namespace until the thread goes home. Root and directory become the namespace's root.
+pub(crate) fn join_mount_namespace(namespace: BorrowedFd<'_>) -> Result<(), Errno> {
+    debug_assert!(DISTANCE.get().away, "the namespace is left on the way home");
+    // Noted first: what has half happened is undone as well.
+    DISTANCE.set(Distance { mount_namespace: true, ..DISTANCE.get() });
+    setns(namespace, CloneFlags::CLONE_NEWNS).map_err(from_nix)
+}
+
+/// Runs `child` while children of this thread are born into a pid namespace.
+pub(crate) fn with_children_in<T>(
+    namespace: BorrowedFd<'_>,
+    child: impl FnOnce() -> Result<T, Errno>,
+) -> Result<T, Errno> {
+    debug_assert!(DISTANCE.get().away, "the namespace is left on the way home");
+    DISTANCE.set(Distance { pid_namespace: true, ..DISTANCE.get() });
+    setns(namespace, CloneFlags::CLONE_NEWPID).map_err(from_nix)?;
+    child()
+}
+
+fn go_home(home: &Home) {
+    let distance = DISTANCE.get();
+    if distance.away {
+        if home.restore(distance).is_err() {
+            raw::end_thread();
+        }
+        DISTANCE.set(Distance::default());
+    }
+}
+
+/// A panic is reported before it unwinds: the report may look for debug information in files, and they must be
+/// ours, not the container's. So the thread goes home first.
+fn restore_before_panics_are_reported() {
+    static INSTALLED: Once = Once::new();
+    INSTALLED.call_once(|| {
+        let report = std::panic::take_hook();
+        std::panic::set_hook(Box::new(move |panic| {
+            // A thread whose locals are gone already acts for nobody.
+            let _ = HOME.try_with(|home| home.get().map(|home| go_home(home)));
+            report(panic);
+        }));
+    });
+}
+
+/// The identity of the namespace behind `path`.
+pub(crate) fn namespace_id(directory: BorrowedFd<'_>, path: &str) -> Result<NamespaceId, Errno> {
+    let stat = statat(directory, path, AtFlags::empty())?;
+    Ok((stat.st_dev, stat.st_ino))
+}
+
+/// The whole of a status file.
+pub(crate) fn read_status(directory: BorrowedFd<'_>, path: &str) -> Result<Vec<u8>, Errno> {
+    /// Enough for all but tasks with hundreds of groups.
+    const USUAL: usize = 4096;
+    let file = openat(directory, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+    let mut status = Vec::with_capacity(USUAL);
+    while status.len() < MAX_STATUS {
+        status.reserve(USUAL / 4);
+        if rustix::io::read(&file, rustix::buffer::spare_capacity(&mut status))? == 0 {
+            return Ok(status);
+        }
+    }
+    Err(Errno::TOOBIG)
+}
+
+pub(crate) fn from_nix(errno: nix::Error) -> Errno {
+    Errno::from_raw_os_error(errno as i32)
+}
