@@ -27,6 +27,9 @@ fn a_containers_calls_are_counted_while_it_lives_and_forgotten_afterwards() {
     assert!(eventually(Duration::from_secs(10), || bundle.rootfs().join("ready").exists()));
 
     let of = |syscall, verdict| [("syscall", syscall), ("container", id.as_str()), ("verdict", verdict)];
+    // A call is counted once it is answered: its caller may be ahead of the count.
+    let counted = || daemon.metrics().unwrap().count(NOTIFICATIONS, &of("mkdir", "return")) == 1;
+    assert!(eventually(Duration::from_secs(5), counted), "{}", daemon.metrics().unwrap().text());
     let metrics = daemon.metrics().unwrap();
     let text = metrics.text();
     assert_eq!(metrics.sum(NOTIFICATIONS, &of("chmod", "errno")).to_string(), "3", "{text}");
