@@ -32,7 +32,7 @@ fn mkdir_keeps_umask_owner_and_directory_of_the_caller() {
 
 #[test]
 fn mkdir_is_done_with_the_rights_of_its_caller() {
-    let script = "chmod 1777 /tmp; chpst -u :1000:1001 mkdir /denied; chpst -u :1000:1001 mkdir /tmp/own; \
+    let script = "chmod 1777 /tmp; probe as 1000 1001 mkdir /denied; probe as 1000 1001 mkdir /tmp/own; \
                   stat -c '%u %g' /tmp/own*; ls -d /denied*";
     let (ended, _) = run(&["mkdir"], &["sh", "-c", script]);
     assert!(ended.stderr.contains("'/denied': Permission denied"), "{ended}");

@@ -17,6 +17,11 @@ const START: Duration = Duration::from_secs(10);
 /// How long it may take to end: it promises half of it.
 const STOP: Duration = Duration::from_secs(10);
 
+/// How long an agent has to be unchanged to count as settled.
+const SETTLED: Duration = Duration::from_millis(300);
+/// How many times it may still change.
+const SETTLING_ROUNDS: u32 = 20;
+
 /// A running agent. Dropping it kills it.
 #[derive(Debug)]
 pub struct Daemon {
@@ -124,6 +129,20 @@ impl Daemon {
     /// What it uses of the machine now.
     pub fn usage(&self) -> anyhow::Result<Usage> {
         Usage::of(self.child.id())
+    }
+
+    /// What it uses once that has not changed for a while, as when its last container has ended.
+    pub fn settled_usage(&self) -> anyhow::Result<Usage> {
+        let mut usage = self.usage()?;
+        for _ in 0..SETTLING_ROUNDS {
+            std::thread::sleep(SETTLED);
+            let now = self.usage()?;
+            if (now.descriptors, now.threads, now.cpu) == (usage.descriptors, usage.threads, usage.cpu) {
+                return Ok(now);
+            }
+            usage = now;
+        }
+        Ok(usage)
     }
 
     /// Sends it a signal.
