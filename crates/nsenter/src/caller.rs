@@ -77,7 +77,7 @@ impl Caller {
     /// at the working directory for `AT_FDCWD`, or at what the caller has open as `dirfd` (else EBADF).
     pub fn base(&self, dirfd: i32, path: &CStr) -> Result<Base, Error> {
         let starts_elsewhere = matches!(path.to_bytes().first(), None | Some(b'/'));
-        if starts_elsewhere || dirfd == CWD_NUMBER {
+        if starts_elsewhere || dirfd == AT_FDCWD {
             return Ok(Base(None));
         }
         if dirfd < 0 {
@@ -162,8 +162,8 @@ impl Caller {
     }
 }
 
-/// `AT_FDCWD` as an argument has it.
-const CWD_NUMBER: i32 = libc::AT_FDCWD;
+/// The directory argument that means the working directory.
+pub const AT_FDCWD: i32 = libc::AT_FDCWD;
 
 /// Where a path of a caller begins.
 #[derive(Debug)]

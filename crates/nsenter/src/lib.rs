@@ -48,7 +48,7 @@ mod raw;
 mod scene;
 mod status;
 
-pub use caller::{Base, Caller};
+pub use caller::{AT_FDCWD, Base, Caller};
 pub use entry::EntryPath;
 pub use error::Error;
 pub use mount::{MountNamespace, PidNamespace};

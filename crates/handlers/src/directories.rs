@@ -1,0 +1,64 @@
+use rustix::fs::{Mode, mkdirat};
+use seccomp_agent_nsenter::{AT_FDCWD, Caller, Capabilities, EntryPath};
+use seccomp_agent_registry::{Call, Handler, Verdict};
+
+use crate::emulate::{Failure, emulate};
+
+/// `mkdir(2)` and `mkdirat(2)`, made as the caller: owner, umask, set-group-ID and default ACLs of the parent
+/// count as natively.
+///
+/// **Grants** nothing beyond what the caller could do itself. It can append a suffix to the new directory's
+/// name.
+///
+/// **Cannot know** whether a caller that is interrupted after the directory was made calls again: it then gets
+/// EEXIST for its own directory, as after an interrupted call on a network file system.
+#[derive(Clone, Debug, Default)]
+pub struct Directories {
+    suffix: String,
+}
+
+impl Directories {
+    /// Directories with the names that callers give them.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Directories whose names end in `suffix`. Slashes and NUL bytes in it are dropped; `.` and `..` are no
+    /// new names and get none.
+    pub fn with_suffix(suffix: impl Into<String>) -> Self {
+        Self { suffix: suffix.into() }
+    }
+
+    fn make(&self, call: &Call<'_>) -> Result<Verdict, Failure> {
+        let (dirfd, path, mode) = match call.syscall().name() {
+            Some("mkdir") => (AT_FDCWD, call.arg(0), call.arg(1)),
+            _ => (call.int_arg(0), call.arg(1), call.arg(2)),
+        };
+        let path = call.memory().path(path)?;
+        let caller = Caller::open(call.tid())?;
+        let base = caller.base(dirfd, &path)?;
+        let entry = EntryPath::with_suffix(&path, &self.suffix);
+        let mode = permissions(mode);
+        caller.act(
+            || call.is_valid(),
+            Capabilities::empty(),
+            |scene| {
+                let place = scene.place(&base, &entry)?;
+                mkdirat(place.directory(), place.name(), mode)
+            },
+        )?;
+        Ok(Verdict::Return(0))
+    }
+}
+
+impl Handler for Directories {
+    fn handle(&self, call: &Call<'_>) -> Verdict {
+        emulate(call, |call| self.make(call))
+    }
+}
+
+/// The part of a mode argument that is not the type.
+#[allow(clippy::cast_possible_truncation)] // As the kernel does: `umode_t` is an `unsigned short`.
+pub(crate) fn permissions(mode: u64) -> Mode {
+    Mode::from_raw_mode(u32::from(mode as u16))
+}

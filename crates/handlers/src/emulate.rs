@@ -1,0 +1,58 @@
+use seccomp_agent_nsenter::Error;
+use seccomp_agent_registry::{Call, Errno, ReadError, Verdict};
+
+/// Why an emulated call fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Failure {
+    /// An argument could not be read.
+    #[error("reading an argument failed: {0}")]
+    Argument(#[from] ReadError),
+    /// Nothing could be done as the caller, or the kernel refused it.
+    #[error(transparent)]
+    Act(#[from] Error),
+}
+
+impl Failure {
+    /// What to answer the caller.
+    pub const fn errno(self) -> Errno {
+        match self {
+            Self::Argument(error) => error.errno(),
+            Self::Act(error) => error.errno(),
+        }
+    }
+
+    /// Whether it is our failure, of which an operator should hear, and not the call's own result.
+    pub const fn is_ours(self) -> bool {
+        match self {
+            Self::Argument(error) => matches!(error, ReadError::Denied { .. } | ReadError::Failed { .. }),
+            Self::Act(error) => error.is_ours(),
+        }
+    }
+}
+
+impl From<Errno> for Failure {
+    fn from(errno: Errno) -> Self {
+        Self::Act(Error::Call(errno))
+    }
+}
+
+/// The answer that `deed` finds by doing something for the caller, or the error that it fails with. A caller
+/// that is not visible in our pid namespace is refused with EPERM; nobody could act for it.
+///
+/// Failures of our own are logged.
+pub fn emulate(call: &Call<'_>, deed: impl FnOnce(&Call<'_>) -> Result<Verdict, Failure>) -> Verdict {
+    let outcome = if call.tid() == 0 { Err(Error::Invisible.into()) } else { deed(call) };
+    outcome.unwrap_or_else(|failure| {
+        if failure.is_ours() {
+            tracing::warn!(
+                container = %call.container().id,
+                syscall = %call.syscall(),
+                tid = call.tid(),
+                error = %failure,
+                "a call could not be emulated",
+            );
+        }
+        Verdict::Errno(failure.errno())
+    })
+}

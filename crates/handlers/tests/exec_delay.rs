@@ -1,0 +1,30 @@
+//! Programs that start late.
+#![allow(clippy::unwrap_used)] // A failure ends the test, in its helpers too.
+
+mod support;
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use seccomp_agent_handlers::{ExecDelay, Pattern};
+use seccomp_agent_registry::Registry;
+
+const DELAY: Duration = Duration::from_millis(300);
+
+#[test]
+fn a_program_of_the_pattern_starts_late_and_others_do_not() {
+    let mut registry = Registry::new();
+    registry.on("execve", ExecDelay::new(Pattern::new("*/true"), DELAY)).unwrap();
+    let took = support::run(
+        Some(registry),
+        || (),
+        || {
+            ["/bin/true", "/bin/echo"].map(|program| {
+                let start = Instant::now();
+                assert!(Command::new(program).output().unwrap().status.success());
+                start.elapsed()
+            })
+        },
+    );
+    assert!(took[0] >= DELAY && took[1] < DELAY, "{took:?}");
+}

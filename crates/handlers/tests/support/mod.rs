@@ -1,0 +1,94 @@
+//! A caller on one thread and an agent on another: a filter, and with it the role of the container, belongs to
+//! the thread that installs it.
+#![allow(clippy::unwrap_used, dead_code)] // A failure ends the test; not every test uses all of this.
+
+pub(crate) mod tree;
+
+use std::os::fd::OwnedFd;
+use std::sync::mpsc::channel;
+
+use nix::sched::{CloneFlags, unshare};
+use rustix::event::PollFlags;
+use seccomp_agent_notify::{Arch, Features, Listener, ReceiveError, Response, SlotTable, Syscall, filter};
+use seccomp_agent_registry::{Call, Caller, Container, Registry, Verdict};
+
+/// Runs `transform` and then `body` on a thread whose calls `registry` answers from in between. Calls that it
+/// has no handler for are not even notified. Without a registry, everything is native.
+pub(crate) fn run<T: Send + 'static>(
+    registry: Option<Registry>,
+    transform: impl FnOnce() + Send + 'static,
+    body: impl FnOnce() -> T + Send + 'static,
+) -> T {
+    run_with(registry, Features::probe(), transform, body)
+}
+
+/// [`run`] on a kernel that has no more than `features`.
+pub(crate) fn run_with<T: Send + 'static>(
+    registry: Option<Registry>,
+    features: Features,
+    transform: impl FnOnce() + Send + 'static,
+    body: impl FnOnce() -> T + Send + 'static,
+) -> T {
+    let names: Vec<_> = registry.iter().flat_map(Registry::names).collect();
+    let (send, receive) = channel();
+    let caller = std::thread::spawn(move || {
+        unshare(CloneFlags::CLONE_FS).unwrap();
+        transform();
+        if names.is_empty() {
+            drop(send);
+            return body();
+        }
+        send.send(install(&names)).unwrap();
+        drop(send);
+        body()
+    });
+    if let (Some(registry), Ok(listener)) = (registry, receive.recv()) {
+        serve(listener, &registry, features);
+    }
+    caller.join().unwrap()
+}
+
+/// Installs a filter on this thread that notifies these calls of the machine's own architecture.
+pub(crate) fn install(names: &[&str]) -> OwnedFd {
+    let calls: Vec<_> = names.iter().filter_map(|name| Syscall::named(Arch::native(), name)).collect();
+    filter::install(&filter::notifying(&calls), filter::Flags::empty()).unwrap()
+}
+
+/// Answers until no task is left.
+pub(crate) fn serve(listener: OwnedFd, registry: &Registry, features: Features) {
+    let listener = Listener::new(listener).unwrap();
+    let mut slot = SlotTable::new(1).unwrap().take().unwrap();
+    let container = Container::named("test");
+    loop {
+        wait(&listener);
+        if listener.poll().unwrap().contains(PollFlags::HUP) {
+            return;
+        }
+        let notification = match listener.receive(&mut slot) {
+            Ok(notification) => notification,
+            Err(ReceiveError::CallerGone | ReceiveError::Interrupted) => continue,
+            Err(other) => panic!("{other}"),
+        };
+        let caller = Caller { listener: &listener, features: &features };
+        let call = Call::of_caller(&notification, &container, caller);
+        let mut verdict = registry.answer(&call);
+        let response = loop {
+            verdict = match verdict {
+                Verdict::Continue => break Response::Continue,
+                Verdict::Return(value) => break Response::Return(value),
+                Verdict::Errno(errno) => break Response::Errno(errno),
+                Verdict::After(delay, then) => {
+                    std::thread::sleep(delay);
+                    *then
+                }
+                other => panic!("{other:?} is not served here"),
+            };
+        };
+        let _ = listener.respond(notification.id, response);
+    }
+}
+
+fn wait(listener: &Listener) {
+    let mut fds = [rustix::event::PollFd::new(listener, PollFlags::IN)];
+    rustix::event::poll(&mut fds, None).unwrap();
+}
