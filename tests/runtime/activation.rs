@@ -58,7 +58,7 @@ fn the_units_capabilities_are_enough() {
     let bundle = Bundle::new(&bed)
         .unwrap()
         .seccomp(profile::notifying(&["mkdir", "mount"], daemon.socket()))
-        .command(&["sh", "-c", "mkdir /abc && mount -t proc proc /root && cat /root/1/comm"]);
+        .command(&["sh", "-c", "mkdir /abc && mount -t proc proc /root && cat /root/1/comm; true"]);
     let ended = runc.run(&runc.unused_id("unit"), &bundle).unwrap();
     assert_eq!(ended.stdout, "sh\n", "{ended}\n{}", daemon.log());
     assert!(bundle.rootfs().join(format!("abc-pid-{}", bundle.init_pid().unwrap())).is_dir());

@@ -1,5 +1,5 @@
 use std::fs::File;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -78,7 +78,7 @@ impl Serve {
         self
     }
 
-    /// Starts it, and waits until its socket answers.
+    /// Starts it, and waits until it answers.
     pub fn start(mut self) -> anyhow::Result<Daemon> {
         let log = File::create(&self.log)?;
         // A process group of its own: what the terminal sends goes to whoever cleans up.
@@ -88,7 +88,7 @@ impl Serve {
         let mut ended = None;
         let serves = eventually(START, || {
             ended = daemon.child.try_wait().ok().flatten();
-            ended.is_some() || UnixStream::connect(&daemon.socket).is_ok()
+            ended.is_some() || daemon.serves()
         });
         match (serves, ended) {
             (true, None) => Ok(daemon),
@@ -107,6 +107,12 @@ impl Daemon {
     /// Where it listens.
     pub fn socket(&self) -> &Path {
         &self.socket
+    }
+
+    /// Whether the socket and the metrics endpoint, if it is to have one, can be connected to.
+    fn serves(&self) -> bool {
+        UnixStream::connect(&self.socket).is_ok()
+            && self.metrics.is_none_or(|address| TcpStream::connect(address).is_ok())
     }
 
     /// What it has logged so far.

@@ -101,12 +101,14 @@ fn watch(runc: &Arc<Runc>, interrupted: &Arc<AtomicBool>) -> anyhow::Result<()> 
 
 /// The command with quotes where a shell wants them.
 fn as_typed(command: &[&str]) -> String {
-    let word = |word: &&str| {
-        if word.contains(|c: char| " $*\\|;&<>".contains(c)) {
+    let quoted = |word: &&str| {
+        if word.contains('\'') {
+            format!("\"{word}\"")
+        } else if word.contains(|c: char| " $*\\|;&<>".contains(c)) {
             format!("'{word}'")
         } else {
             (*word).to_owned()
         }
     };
-    command.iter().map(word).collect::<Vec<_>>().join(" ")
+    command.iter().map(quoted).collect::<Vec<_>>().join(" ")
 }
