@@ -202,15 +202,16 @@ impl Engine {
         let shared = &self.shared;
         shared.stopping.store(true, Ordering::SeqCst);
         let _written = rustix::io::write(&shared.stop, &1_u64.to_ne_bytes());
+        let release_held = || shared.delays.drain().into_iter().for_each(|held| shared.release(held));
         while shared.alive.load(Ordering::SeqCst) > 0 && Instant::now() < deadline {
-            for held in shared.delays.drain() {
-                shared.release(held);
-            }
+            release_held();
             for worker in shared.workers().iter().filter(|worker| worker.status.read().is_receiving()) {
                 worker.thread.interrupt();
             }
             std::thread::sleep(STOP_POLL);
         }
+        // Idle workers end before this thread has looked once, and the last of the others may have left a call.
+        release_held();
         shared.monitor.stop();
         if let Some(monitor) = self.monitor.take() {
             // It ends by itself; one that panicked has said so.
