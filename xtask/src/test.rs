@@ -99,6 +99,7 @@ fn prepare(tier: &Tier) -> anyhow::Result<()> {
         tools::install(tools)?;
         build::probe()?;
         build::agent()?;
+        build::examples()?;
     }
     Ok(())
 }
