@@ -24,7 +24,8 @@ pub const MAX_STATE: usize = 1024 * 1024;
 pub const MESSAGE_DEADLINE: Duration = Duration::from_secs(5);
 /// Descriptors that a message may carry. The specification has one; it leaves room for more.
 const MAX_DESCRIPTORS: usize = 8;
-const CHUNK: usize = 64 * 1024;
+/// What is read at a time: most states fit, and a larger one takes a few turns.
+const CHUNK: usize = 8 * 1024;
 
 /// Why a connection did not hand over a listener.
 #[derive(Debug, thiserror::Error)]

@@ -64,7 +64,8 @@ fn without_position(error: &serde_json::Error) -> String {
     }
 }
 
-/// serde says "unknown field \`a\`, expected \`b\` or \`c\`"; where one of those is near, only that one is of interest.
+/// serde names, in backquotes, what it found and all that it expected. Where one of those is near, only that one is of
+/// interest.
 fn with_suggestion(message: String) -> String {
     if !message.starts_with("unknown field `") && !message.starts_with("unknown variant `") {
         return message;

@@ -27,8 +27,10 @@ impl Profile {
     }
 
     /// Writes the profile as `linux.seccomp` of the OCI runtime specification, indented.
+    #[expect(clippy::expect_used, reason = "nothing in a profile can fail to be written")]
     pub fn to_json(&self) -> String {
-        format!("{:#}", serde_json::json!(RawProfile::from(self.clone())))
+        serde_json::to_string_pretty(self)
+            .expect("only a map with keys that are no strings cannot be written")
     }
 }
 
@@ -149,6 +151,7 @@ enum RawComparison {
     MaskedEqual,
 }
 
+/// An architecture that has a name there; [`Arch::Unknown`] means nothing in a profile.
 struct RawArch(Arch);
 
 /// A field by which a container engine chooses what to write into the runtime's profile. Empty, it says nothing.
@@ -174,7 +177,8 @@ impl TryFrom<RawProfile> for Profile {
 impl From<Profile> for RawProfile {
     fn from(profile: Profile) -> Self {
         let (default_action, default_errno_ret) = raw_action(profile.default_action);
-        let architectures: Vec<_> = profile.architectures.into_iter().map(RawArch).collect();
+        let architectures: Vec<_> =
+            profile.architectures.into_iter().filter(|arch| arch.oci_name().is_some()).map(RawArch).collect();
         Self {
             default_action,
             default_errno_ret,
@@ -292,7 +296,7 @@ fn raw_action(action: Action) -> (RawAction, Option<u16>) {
 
 impl Serialize for RawArch {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.0.oci_name().unwrap_or("SCMP_ARCH_NATIVE"))
+        serializer.serialize_str(self.0.oci_name().unwrap_or_default())
     }
 }
 

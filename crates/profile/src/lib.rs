@@ -7,7 +7,7 @@
 //!   ([`Profile::from_json`]), or built in code.
 //! - A [`NormalForm`] is what that means on one machine ([`Profile::resolve`]): architecture, number and arguments lead to
 //!   an [`Action`]. [`Warning`]s tell what the author probably did not mean.
-//! - A [`Program`] is the same for the kernel ([`compile`]): classic BPF, checked by the kernel's rules, and run by an
+//! - A [`Program`] is the same for the kernel ([`compile()`]): classic BPF, checked by the kernel's rules, and run by an
 //!   interpreter ([`Program::run`]), so that what a filter does can be asked without loading it.
 //!
 //! Nothing here touches the machine that it runs on: a profile for `s390x` can be examined on `x86_64`.

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 /// A seccomp profile as its author wrote it: `linux.seccomp` of the [OCI runtime specification].
 ///
-/// What it means for a machine, [`NormalForm::of`](crate::NormalForm::of) says.
+/// What it means for a machine, [`Profile::resolve`] says.
 ///
 /// [OCI runtime specification]: https://github.com/opencontainers/runtime-spec/blob/main/config-linux.md#seccomp
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -108,5 +108,36 @@ impl Profile {
     /// Whether a call can be notified, so that loading the profile makes a listener.
     pub fn has_listener(&self) -> bool {
         self.default_action == Action::Notify || self.rules.iter().any(|rule| rule.action == Action::Notify)
+    }
+
+    /// The flags for seccomp(2), as bits; those that runc takes where the author says nothing.
+    pub fn filter_flags(&self) -> u32 {
+        let flags = self.flags.as_deref().unwrap_or(&[Flag::SpecAllow]);
+        flags.iter().fold(0, |bits, flag| bits | flag.bits())
+    }
+}
+
+impl Flag {
+    /// The `SECCOMP_FILTER_FLAG_*` of `linux/seccomp.h`.
+    pub const fn bits(self) -> u32 {
+        match self {
+            Flag::Tsync => 1 << 0,
+            Flag::Log => 1 << 1,
+            Flag::SpecAllow => 1 << 2,
+            Flag::WaitKillableRecv => 1 << 5,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn flags_that_are_not_spoken_of_are_those_of_runc() {
+        let profile = Profile::new(Action::Allow);
+        assert_eq!(profile.filter_flags(), 4);
+        assert_eq!(profile.clone().flags([]).filter_flags(), 0);
+        assert_eq!(profile.flags([Flag::Log, Flag::WaitKillableRecv]).filter_flags(), 0x22);
     }
 }

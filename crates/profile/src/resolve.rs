@@ -3,7 +3,7 @@ use crate::condition::{Comparison, Condition};
 use crate::multiplex::multiplexer;
 use crate::normal::{Case, Decision, NormalForm, Table};
 use crate::profile::{Profile, Rule};
-use crate::warning::{Notes, Warning};
+use crate::warning::{NAMES, Notes, Warning};
 use seccomp_agent_syscall::{Arch, Syscall};
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
@@ -53,6 +53,10 @@ impl Profile {
                 notes.warnings.push(Warning::AnyCondition { rule: index });
             }
             for name in &rule.names {
+                if !NAMES.contains(name.as_str()) {
+                    notes.unknown_names.insert(name);
+                    continue;
+                }
                 for (&arch, draft) in &mut drafts {
                     if !draft.add(arch, name, rule.action, self.default_action, &alternatives) {
                         notes.absent_names.entry(arch).or_default().insert(name);

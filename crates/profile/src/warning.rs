@@ -1,9 +1,10 @@
 use crate::action::Action;
 use crate::near::nearest;
 use crate::normal::Case;
-use seccomp_agent_syscall::{Arch, Syscall, is_known_name};
+use seccomp_agent_syscall::{Arch, Syscall};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::LazyLock;
 
 /// Something in a profile that a runtime takes without a word, and that its author probably did not mean.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,13 +62,19 @@ pub(crate) struct Notes<'a> {
     pub(crate) warnings: Vec<Warning>,
     pub(crate) foreign_architectures: BTreeSet<Arch>,
     pub(crate) absent_names: BTreeMap<Arch, BTreeSet<&'a str>>,
+    pub(crate) unknown_names: BTreeSet<&'a str>,
 }
 
 /// So many unknown names get a suggestion: a profile of garbage must not cost seconds.
 const MAX_SUGGESTIONS: usize = 64;
 
-/// A call with more cases is not searched for overlaps: so many do not fit in a filter.
-const MAX_SEARCHED_CASES: usize = 2048;
+/// A call with more cases is not searched for overlaps, which compares each with each: a profile of many such calls must
+/// not cost seconds either.
+const MAX_SEARCHED_CASES: usize = 512;
+
+/// The names of all system calls.
+pub(crate) static NAMES: LazyLock<BTreeSet<&'static str>> =
+    LazyLock::new(|| Arch::all().flat_map(Syscall::all).filter_map(Syscall::name).collect());
 
 impl Notes<'_> {
     pub(crate) fn look_for_overlap(&mut self, call: Syscall, cases: &[Case]) {
@@ -86,24 +93,14 @@ impl Notes<'_> {
     pub(crate) fn into_warnings(mut self, native: Arch) -> Vec<Warning> {
         let foreign = self.foreign_architectures.into_iter();
         self.warnings.extend(foreign.map(|arch| Warning::ForeignArchitecture { arch, native }));
-        let mut unknown = BTreeSet::new();
-        for (arch, names) in self.absent_names {
-            let (known, not): (BTreeSet<_>, BTreeSet<_>) =
-                names.into_iter().partition(|name| is_known_name(name));
-            unknown.extend(not);
-            if !known.is_empty() {
-                let names = known.into_iter().map(str::to_owned).collect();
-                self.warnings.push(Warning::NotOnArchitecture { arch, names });
-            }
-        }
-        if unknown.is_empty() {
-            return self.warnings;
-        }
-        let everywhere: BTreeSet<&str> =
-            Arch::all().flat_map(Syscall::all).filter_map(Syscall::name).collect();
-        self.warnings.extend(unknown.into_iter().enumerate().map(|(i, name)| Warning::UnknownName {
+        self.warnings.extend(self.absent_names.into_iter().map(|(arch, names)| Warning::NotOnArchitecture {
+            arch,
+            names: names.into_iter().map(str::to_owned).collect(),
+        }));
+        let unknown = self.unknown_names.into_iter().enumerate();
+        self.warnings.extend(unknown.map(|(i, name)| Warning::UnknownName {
             name: name.to_owned(),
-            near: (i < MAX_SUGGESTIONS).then(|| nearest(name, everywhere.iter().copied())).flatten(),
+            near: (i < MAX_SUGGESTIONS).then(|| nearest(name, NAMES.iter().copied())).flatten(),
         }));
         self.warnings
     }

@@ -2,11 +2,12 @@
 //!
 //! A filter is of one thread and cannot be taken off, so each is loaded by a thread of its own. What kills more than a
 //! thread runs in another process: this program again, with only the test `child`.
-#![cfg(all(target_os = "linux", target_arch = "x86_64"))]
 
-use crate::strategy;
+use crate::{default_profile, strategy};
 use proptest::prelude::*;
 use rustix::fs::{Advice, MemfdFlags};
+use rustix::io::Errno;
+use rustix::mount::UnmountFlags;
 use seccomp_agent_profile::{Action, Condition, NormalForm, Profile, Program, SeccompData, compile};
 use seccomp_agent_syscall::{Arch, Syscall};
 use std::num::NonZeroU64;
@@ -28,7 +29,7 @@ fn load(filter: &Program) {
 }
 
 /// Runs `calls` in a thread under the filter.
-fn under<T: Send>(filter: &Program, calls: impl FnOnce() -> T + Send) -> T {
+pub(crate) fn under<T: Send>(filter: &Program, calls: impl FnOnce() -> T + Send) -> T {
     std::thread::scope(|scope| {
         let thread = scope.spawn(|| {
             load(filter);
@@ -43,12 +44,12 @@ fn meaning(profile: &Profile) -> NormalForm {
 }
 
 /// `fadvise64` harms nothing and shows the kernel two arguments of 64 bits.
-fn fadvise(file: &OwnedFd, offset: u64, length: u64) -> i32 {
+pub(crate) fn fadvise(file: &OwnedFd, offset: u64, length: u64) -> i32 {
     rustix::fs::fadvise(file, offset, NonZeroU64::new(length), Advice::Normal)
-        .map_or_else(rustix::io::Errno::raw_os_error, |()| 0)
+        .map_or_else(Errno::raw_os_error, |()| 0)
 }
 
-fn memfd() -> OwnedFd {
+pub(crate) fn memfd() -> OwnedFd {
     rustix::fs::memfd_create("profile", MemfdFlags::CLOEXEC).unwrap()
 }
 
@@ -216,4 +217,20 @@ fn programs_of_32_bits_are_judged_by_their_own_table_and_killed_where_it_is_miss
     std::fs::remove_dir_all(&directory).unwrap();
     assert_eq!(both.code(), Some(77), "{both}");
     assert_eq!(native_only.signal(), Some(SIGSYS), "{native_only}");
+}
+
+#[test]
+fn a_program_lives_under_the_default_profile() {
+    let filter = compile(&default_profile::meaning().with_enosys_for_unknown()).unwrap();
+    let (unmounted, file, output) = under(&filter, || {
+        let output = Command::new("true").status();
+        (
+            rustix::mount::unmount("/no/such/place", UnmountFlags::empty()),
+            std::fs::read("/proc/self/stat"),
+            output,
+        )
+    });
+    assert_eq!(unmounted, Err(Errno::PERM));
+    assert!(file.is_ok());
+    assert!(output.unwrap().success());
 }

@@ -1,0 +1,200 @@
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use seccomp_agent_agent::Fallback;
+use serde::Deserialize;
+
+use crate::args::{LogFormat, LogLevel, ResolverKind, ServeArgs};
+
+/// Where runtimes find the agent unless told otherwise.
+const DEFAULT_SOCKET: &str = "/run/seccomp-agent.socket";
+/// The largest configuration file; a larger one is something else.
+const MAX_CONFIG: u64 = 1024 * 1024;
+/// How long the resolver may take: the container's init is blocked meanwhile.
+const DEFAULT_RESOLVE_DEADLINE: Duration = Duration::from_secs(10);
+
+/// The settings of `serve`, from the file and the command line together.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Config {
+    /// Where to listen.
+    pub(crate) socket: PathBuf,
+    /// How to choose handlers.
+    pub(crate) resolver: ResolverKind,
+    /// How to log.
+    pub(crate) log_format: LogFormat,
+    /// What to log.
+    pub(crate) log_level: LogLevel,
+    /// Where to serve metrics, if anywhere.
+    pub(crate) metrics_bind_address: Option<SocketAddr>,
+    /// Threads that answer calls.
+    pub(crate) workers: Option<u32>,
+    /// What a container gets that could not be resolved.
+    pub(crate) fallback: Fallback,
+    /// How long resolving may take.
+    pub(crate) resolve_deadline: Duration,
+}
+
+/// Why there is no configuration.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConfigError {
+    /// The file cannot be read.
+    #[error("the configuration {path:?} cannot be read: {source}")]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What went wrong.
+        source: std::io::Error,
+    },
+    /// `RUST_LOG` is no log filter.
+    #[error("RUST_LOG={directives:?} is no log filter: {source}")]
+    LogFilter {
+        /// What it is.
+        directives: String,
+        /// What is wrong with it.
+        source: tracing_subscriber::filter::ParseError,
+    },
+    /// The file is no configuration.
+    #[error("the configuration {path:?} is wrong: {message}")]
+    Parse {
+        /// The file.
+        path: PathBuf,
+        /// Where, and what is expected there.
+        message: String,
+    },
+}
+
+/// The file as it is written.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
+struct File {
+    socket: Option<PathBuf>,
+    resolver: Option<ResolverKind>,
+    log_format: Option<LogFormat>,
+    log_level: Option<LogLevel>,
+    metrics_bind_address: Option<SocketAddr>,
+    workers: Option<Workers>,
+    on_resolve_failure: Option<OnResolveFailure>,
+    resolve_deadline_seconds: Option<Seconds>,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum OnResolveFailure {
+    Continue,
+    Refuse,
+}
+
+/// A number of threads that makes sense.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(try_from = "u32")]
+struct Workers(u32);
+
+/// A deadline that makes sense.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(try_from = "u32")]
+struct Seconds(u32);
+
+impl TryFrom<u32> for Workers {
+    type Error = &'static str;
+
+    fn try_from(count: u32) -> Result<Self, Self::Error> {
+        if (2..=64).contains(&count) { Ok(Self(count)) } else { Err("workers must be from 2 to 64") }
+    }
+}
+
+impl TryFrom<u32> for Seconds {
+    type Error = &'static str;
+
+    fn try_from(count: u32) -> Result<Self, Self::Error> {
+        if (1..=300).contains(&count) {
+            Ok(Self(count))
+        } else {
+            Err("resolve-deadline-seconds must be from 1 to 300")
+        }
+    }
+}
+
+impl Config {
+    /// Reads the file that `args` names, if any; what `args` say themselves comes first.
+    pub(crate) fn load(args: &ServeArgs) -> Result<Self, ConfigError> {
+        let file = args.config.as_deref().map_or_else(|| Ok(File::default()), File::read)?;
+        Ok(Self {
+            socket: args.socket.clone().or(file.socket).unwrap_or_else(|| DEFAULT_SOCKET.into()),
+            resolver: args.resolver.or(file.resolver).unwrap_or(ResolverKind::None),
+            log_format: args.log_format.or(file.log_format).unwrap_or(LogFormat::Text),
+            log_level: args.log_level.or(file.log_level).unwrap_or(LogLevel::Info),
+            metrics_bind_address: args.metrics_bind_address.or(file.metrics_bind_address),
+            workers: file.workers.map(|workers| workers.0),
+            fallback: match file.on_resolve_failure {
+                Some(OnResolveFailure::Continue) => Fallback::Continue,
+                Some(OnResolveFailure::Refuse) | None => Fallback::Refuse,
+            },
+            resolve_deadline: file
+                .resolve_deadline_seconds
+                .map_or(DEFAULT_RESOLVE_DEADLINE, |seconds| Duration::from_secs(u64::from(seconds.0))),
+        })
+    }
+}
+
+impl File {
+    fn read(path: &Path) -> Result<Self, ConfigError> {
+        let failed = |source| ConfigError::Read { path: path.to_owned(), source };
+        let size = std::fs::metadata(path).map_err(failed)?.len();
+        if size > MAX_CONFIG {
+            return Err(failed(std::io::Error::other(format!(
+                "it has {size} bytes, more than {MAX_CONFIG}"
+            ))));
+        }
+        let text = std::fs::read_to_string(path).map_err(failed)?;
+        Self::parse(&text).map_err(|message| ConfigError::Parse { path: path.to_owned(), message })
+    }
+
+    fn parse(text: &str) -> Result<Self, String> {
+        if text.trim().is_empty() {
+            return Ok(Self::default());
+        }
+        serde_yaml::from_str(text).map_err(|error| error.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_comes_before_the_file_and_the_file_before_the_default() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("c.yaml");
+        std::fs::write(&path, "socket: /file.socket\nlog-level: debug\nworkers: 3\n").unwrap();
+        let args =
+            ServeArgs { config: Some(path), socket: Some("/args.socket".into()), ..ServeArgs::default() };
+        let config = Config::load(&args).unwrap();
+        assert_eq!(config.socket, Path::new("/args.socket"));
+        assert_eq!((config.log_level, config.log_format), (LogLevel::Debug, LogFormat::Text));
+        assert_eq!((config.workers, config.fallback), (Some(3), Fallback::Refuse));
+    }
+
+    #[test]
+    fn a_misspelt_key_is_named_with_its_line() {
+        let message = File::parse("socket: /s\nlog-levle: debug\n").unwrap_err();
+        assert!(message.contains("log-levle") && message.contains("line 2"), "{message}");
+    }
+
+    #[test]
+    fn a_value_out_of_range_says_what_is_in_range() {
+        let message = File::parse("workers: 0\n").unwrap_err();
+        assert!(message.contains("from 2 to 64"), "{message}");
+    }
+
+    #[test]
+    fn an_empty_file_changes_nothing() {
+        assert!(File::parse("\n# nothing\n").is_ok_and(|file| file.socket.is_none()));
+    }
+
+    #[test]
+    fn a_missing_file_is_named() {
+        let args = ServeArgs { config: Some("/does/not/exist".into()), ..ServeArgs::default() };
+        assert!(Config::load(&args).unwrap_err().to_string().contains("/does/not/exist"));
+    }
+}

@@ -1,0 +1,136 @@
+//! Prometheus metrics: what the engine tells its observer, and how it is read.
+//!
+//! Counting must not lock and must not allocate, since it is on the path of every call. So each container has
+//! arrays of atomics, indexed by system call and by verdict, made when the first call needs one; they become
+//! labelled series only when somebody scrapes. A container's series go when its last listener ends; what they
+//! had counted stays in the histogram, which has no container label.
+
+mod counts;
+mod exposition;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+use std::time::Duration;
+
+use anyhow::Context;
+use axum::Router;
+use axum::http::header::CONTENT_TYPE;
+use axum::routing::get;
+use seccomp_agent_agent::{Meter, Observer};
+use seccomp_agent_registry::{Container, Syscall};
+
+use counts::Counts;
+
+/// All that is counted.
+pub(crate) struct Metrics(Arc<Shared>);
+
+struct Shared {
+    /// Containers with at least one listener.
+    containers: Mutex<BTreeMap<String, Weak<ContainerMeter>>>,
+    /// What containers that have ended had counted.
+    ended: Counts,
+    listeners: AtomicU64,
+    handshake_errors: Mutex<BTreeMap<&'static str, u64>>,
+}
+
+/// The counters of a container, shared by its listeners: that of its init and those that `exec` adds.
+struct ContainerMeter {
+    id: String,
+    counts: Counts,
+    shared: Arc<Shared>,
+}
+
+/// One listener's hold on its container's counters.
+struct ListenerMeter(Arc<ContainerMeter>);
+
+impl Metrics {
+    /// Nothing counted.
+    pub(crate) fn new() -> Self {
+        Self(Arc::new(Shared {
+            containers: Mutex::default(),
+            ended: Counts::default(),
+            listeners: AtomicU64::new(0),
+            handshake_errors: Mutex::default(),
+        }))
+    }
+
+    /// What the engine tells.
+    pub(crate) fn observer(&self) -> Arc<dyn Observer> {
+        Arc::new(Told(Arc::clone(&self.0)))
+    }
+}
+
+/// Serves `http://address/metrics` for as long as the runtime lives.
+pub(crate) async fn serve(address: SocketAddr, metrics: Arc<Metrics>) -> anyhow::Result<()> {
+    let listener = tokio::net::TcpListener::bind(address)
+        .await
+        .with_context(|| format!("serving metrics on {address}"))?;
+    let bound = listener.local_addr().with_context(|| format!("serving metrics on {address}"))?;
+    let scrape = move || {
+        let metrics = Arc::clone(&metrics);
+        async move { ([(CONTENT_TYPE, exposition::CONTENT_TYPE)], exposition::render(&metrics.0)) }
+    };
+    let router = Router::new().route("/metrics", get(scrape));
+    tracing::info!(address = %bound, "serving metrics");
+    tokio::spawn(async move {
+        if let Err(error) = axum::serve(listener, router).await {
+            tracing::error!(%error, "metrics are not served any more");
+        }
+    });
+    Ok(())
+}
+
+struct Told(Arc<Shared>);
+
+impl Observer for Told {
+    fn listener_added(&self, container: &Container) -> Arc<dyn Meter> {
+        self.0.listeners.fetch_add(1, Ordering::Relaxed);
+        let mut containers = self.0.containers();
+        let known = containers.get(&container.id).and_then(Weak::upgrade);
+        let meter = known.unwrap_or_else(|| {
+            let meter = Arc::new(ContainerMeter {
+                id: container.id.clone(),
+                counts: Counts::default(),
+                shared: Arc::clone(&self.0),
+            });
+            containers.insert(container.id.clone(), Arc::downgrade(&meter));
+            meter
+        });
+        Arc::new(ListenerMeter(meter))
+    }
+
+    fn handshake_failed(&self, kind: &'static str) {
+        *self.0.handshake_errors.lock().unwrap_or_else(PoisonError::into_inner).entry(kind).or_default() += 1;
+    }
+}
+
+impl Meter for ListenerMeter {
+    fn answered(&self, syscall: Syscall, verdict: &'static str, after: Duration) {
+        self.0.counts.add(syscall, verdict, after);
+    }
+}
+
+impl Drop for ListenerMeter {
+    fn drop(&mut self) {
+        self.0.shared.listeners.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+impl Drop for ContainerMeter {
+    fn drop(&mut self) {
+        let mut containers = self.shared.containers();
+        // Another container of the same name may have come meanwhile.
+        if containers.get(&self.id).is_some_and(|meter| meter.strong_count() == 0) {
+            containers.remove(&self.id);
+        }
+        self.shared.ended.absorb_latency(&self.counts);
+    }
+}
+
+impl Shared {
+    fn containers(&self) -> MutexGuard<'_, BTreeMap<String, Weak<ContainerMeter>>> {
+        self.containers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

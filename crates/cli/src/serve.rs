@@ -1,0 +1,62 @@
+use std::sync::Arc;
+
+use anyhow::Context;
+use seccomp_agent_agent::{Agent, ResolveError, Socket, raise_descriptor_limit};
+use seccomp_agent_registry::{Container, Registry};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::args::{ResolverKind, ServeArgs};
+use crate::config::Config;
+use crate::metrics::Metrics;
+use crate::{inherited, log, metrics};
+
+/// `seccomp-agent serve`: returns once SIGTERM or SIGINT has stopped it.
+pub(crate) fn serve(args: &ServeArgs) -> anyhow::Result<()> {
+    let config = Config::load(args)?;
+    log::init(config.log_format, config.log_level)?;
+    raise_descriptor_limit();
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("starting the control plane")?;
+    runtime.block_on(run(&config))
+}
+
+async fn run(config: &Config) -> anyhow::Result<()> {
+    let mut terminate = signal(SignalKind::terminate()).context("waiting for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("waiting for SIGINT")?;
+    let inherited = inherited::socket()?;
+    let from = if inherited.is_some() { "systemd".into() } else { config.socket.display().to_string() };
+    let socket = inherited.map_or_else(|| Socket::bind(&config.socket), Ok)?;
+
+    let mut agent = Agent::new(resolver(config.resolver)).fallback(config.fallback, config.resolve_deadline);
+    if let Some(workers) = config.workers {
+        agent = agent.engine(|engine| engine.workers = workers);
+    }
+    if let Some(address) = config.metrics_bind_address {
+        let metrics = Arc::new(Metrics::new());
+        agent = agent.engine(|engine| engine.observer = Some(metrics.observer()));
+        metrics::serve(address, metrics).await?;
+    }
+    agent = agent
+        .engine(|engine| tracing::info!(features = ?engine.features, workers = engine.workers, "starting"));
+
+    // Without systemd there is nobody to tell.
+    let _told = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+    tracing::info!(socket = from, resolver = ?config.resolver, version = crate::args::VERSION, "listening");
+    let stopped = async move {
+        let name = tokio::select! { _ = terminate.recv() => "SIGTERM", _ = interrupt.recv() => "SIGINT" };
+        let _told = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
+        tracing::info!(signal = name, "stopping");
+    };
+    let left = agent.serve(socket, stopped).await?;
+    tracing::info!(containers = left.len(), "stopped");
+    Ok(())
+}
+
+fn resolver(kind: ResolverKind) -> impl Fn(&Container) -> Result<Registry, ResolveError> + Send + Sync {
+    move |container| match kind {
+        ResolverKind::None => Ok(Registry::new()),
+        ResolverKind::DemoBasic => Ok(seccomp_agent_handlers::demo_basic(container)),
+    }
+}
