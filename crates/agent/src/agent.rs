@@ -13,6 +13,7 @@ use tokio::task::{AbortHandle, JoinSet};
 
 use crate::engine::{Config, Engine, EngineError};
 use crate::handshake::{self, HandshakeError};
+use crate::peer;
 use crate::resolver::Resolver;
 use crate::socket::{Socket, SocketError};
 
@@ -196,13 +197,15 @@ impl Door {
     }
 
     async fn handshake(&self, stream: UnixStream, number: u64) -> Result<(), HandshakeError> {
+        let runtime = peer::program(&stream);
         let readable = match check_peer(&stream) {
             Ok(()) => stream.readable().await.map_err(HandshakeError::Read),
             Err(error) => Err(error),
         };
         self.silent().connections.remove(&number);
         readable?;
-        let (listener, container) = handshake::receive(stream).await?;
+        let (listener, mut container) = handshake::receive(stream).await?;
+        container.runtime = runtime;
         let registry = self.resolve(&container).await;
         let container = Arc::new(container);
         tracing::info!(

@@ -25,6 +25,7 @@
 mod agent;
 mod engine;
 mod handshake;
+mod peer;
 mod resolver;
 mod socket;
 mod state;

@@ -10,6 +10,8 @@ use std::path::PathBuf;
 pub struct Container {
     /// The runtime's name for it. Unique per runtime, not per machine.
     pub id: String,
+    /// The program that handed it over, without its directory, such as `runc`, where it could be told.
+    pub runtime: Option<String>,
     /// Where the runtime is with it.
     pub status: Status,
     /// The process whose filter this listener is of: the container's init, or a process started by `exec`.
@@ -46,6 +48,7 @@ impl Container {
     pub fn named(id: impl Into<String>) -> Self {
         Self {
             id: id.into(),
+            runtime: None,
             status: Status::Running,
             pid: 0,
             init_pid: 0,
