@@ -76,3 +76,4 @@ pub use nodes::{Devices, Nodes};
 pub use openings::{HostFile, Openings};
 pub use owners::Owners;
 pub use pattern::Pattern;
+pub use seccomp_agent_nsenter::Capabilities;

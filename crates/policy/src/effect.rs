@@ -1,0 +1,254 @@
+//! From what is granted to the handlers that do it.
+
+use std::collections::BTreeMap;
+use std::ffi::CString;
+use std::sync::Arc;
+
+use seccomp_agent_handlers::{
+    AnyCall, Attributes, Directories, ExecDelay, HostFile, Modes, Mount, Nodes, Numbers, Openings, Owners,
+};
+use seccomp_agent_registry::Handler;
+
+use crate::duration::Delay;
+use crate::grant::{Answer, DirectoryGrant, ExecDelayGrant, FileSystem, Glob, Grants, OwnerGrant};
+use crate::grant::{CallGrant, ModeCapability};
+use crate::identity::Field;
+use crate::request::{Honoured, Key};
+use crate::template::{RenderError, Template, TemplateError};
+
+/// A family of calls that one handler answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Family {
+    Directories,
+    Nodes,
+    Modes,
+    Owners,
+    Attributes,
+    Open,
+    Mount,
+    ExecDelay,
+}
+
+/// Which requests changed what a family does.
+pub(crate) type Origins = BTreeMap<Family, Vec<String>>;
+
+/// A handler, and what it is told.
+pub(crate) struct Effect {
+    /// What the policy calls it.
+    pub(crate) name: &'static str,
+    /// The calls that it answers.
+    pub(crate) calls: Vec<&'static str>,
+    /// Its parameters, as the policy writes them.
+    pub(crate) parameters: String,
+    /// Itself.
+    pub(crate) handler: Arc<dyn Handler>,
+}
+
+/// Why a request that is honoured cannot be fulfilled.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RequestError {
+    /// It is no template.
+    #[error(transparent)]
+    Template(#[from] TemplateError),
+    /// It is no duration.
+    #[error("{0}")]
+    Duration(String),
+    /// It is neither true nor false.
+    #[error("{0:?} is neither true nor false")]
+    Boolean(String),
+    /// It needs another one that was not made.
+    #[error("it takes {0} as well")]
+    Incomplete(&'static str),
+}
+
+impl Family {
+    pub(crate) const ALL: [Self; 8] = [
+        Self::Directories,
+        Self::Nodes,
+        Self::Modes,
+        Self::Owners,
+        Self::Attributes,
+        Self::Open,
+        Self::Mount,
+        Self::ExecDelay,
+    ];
+
+    /// The key of the policy.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Directories => "directories",
+            Self::Nodes => "nodes",
+            Self::Modes => "modes",
+            Self::Owners => "owners",
+            Self::Attributes => "attributes",
+            Self::Open => "open",
+            Self::Mount => "mount",
+            Self::ExecDelay => "exec-delay",
+        }
+    }
+
+    /// The calls that its handler answers, on all architectures together.
+    pub(crate) const fn calls(self) -> &'static [&'static str] {
+        match self {
+            Self::Directories => &["mkdir", "mkdirat"],
+            Self::Nodes => &["mknod", "mknodat"],
+            Self::Modes => &["chmod", "fchmod", "fchmodat", "fchmodat2"],
+            Self::Owners => &["chown", "lchown", "fchown", "fchownat", "chown32", "lchown32", "fchown32"],
+            Self::Attributes => {
+                &["setxattr", "lsetxattr", "fsetxattr", "removexattr", "lremovexattr", "fremovexattr"]
+            }
+            Self::Open => &["open", "openat", "openat2", "creat"],
+            Self::Mount => &["mount"],
+            Self::ExecDelay => &["execve", "execveat"],
+        }
+    }
+
+    /// Whose handler fulfils a request.
+    pub(crate) const fn of(key: Key) -> Self {
+        match key {
+            Key::MkdirTmpl => Self::Directories,
+            Key::ExecPattern | Key::ExecDuration => Self::ExecDelay,
+            Key::MountProc => Self::Mount,
+        }
+    }
+
+    /// Whether `grants` have it on.
+    pub(crate) const fn is_in(self, grants: &Grants) -> bool {
+        match self {
+            Self::Directories => grants.directories.is_some(),
+            Self::Nodes => !grants.nodes.is_empty(),
+            Self::Modes => !grants.modes.is_empty(),
+            Self::Owners => grants.owners.is_some(),
+            Self::Attributes => !grants.attributes.is_empty(),
+            Self::Open => !grants.open.is_empty(),
+            Self::Mount => !grants.mount.is_empty(),
+            Self::ExecDelay => grants.exec_delay.is_some(),
+        }
+    }
+}
+
+/// Adds to `grants` what is asked for. An error comes with the request that it is about.
+pub(crate) fn fulfil(grants: &mut Grants, honoured: &Honoured) -> Result<Origins, (String, RequestError)> {
+    let mut origins = Origins::new();
+    for (key, (value, origin)) in honoured {
+        let has_effect =
+            fulfil_one(grants, honoured, *key, value).map_err(|error| (origin.clone(), error))?;
+        if has_effect {
+            origins.entry(Family::of(*key)).or_default().push(origin.clone());
+        }
+    }
+    Ok(origins)
+}
+
+fn fulfil_one(grants: &mut Grants, honoured: &Honoured, key: Key, value: &str) -> Result<bool, RequestError> {
+    match key {
+        Key::MkdirTmpl => grants.directories = Some(DirectoryGrant { suffix: Template::parse(value)? }),
+        Key::ExecPattern | Key::ExecDuration => {
+            let asked = |key| honoured.get(&key).map(|(value, _)| value.as_str());
+            let granted = grants.exec_delay.take();
+            let path = asked(Key::ExecPattern).map(|text| Glob::new(text.to_owned()));
+            let delay = asked(Key::ExecDuration).map(Delay::parse).transpose();
+            let delay = delay.map_err(RequestError::Duration)?;
+            let (given_path, given_delay) = granted.map(|grant| (grant.path, grant.delay)).unzip();
+            grants.exec_delay = Some(ExecDelayGrant {
+                path: path.or(given_path).ok_or(RequestError::Incomplete(Key::ExecPattern.name()))?,
+                delay: delay.or(given_delay).ok_or(RequestError::Incomplete(Key::ExecDuration.name()))?,
+            });
+        }
+        Key::MountProc => match value {
+            "true" if grants.mount.contains(&FileSystem::Proc) => return Ok(false),
+            "true" => grants.mount.push(FileSystem::Proc),
+            "false" => grants.mount.retain(|kind| *kind != FileSystem::Proc),
+            other => return Err(RequestError::Boolean(other.to_owned())),
+        },
+    }
+    Ok(true)
+}
+
+/// The handlers of `grants`, for a container with these values of templates' fields.
+pub(crate) fn effects(grants: &Grants, values: &BTreeMap<Field, String>) -> Result<Vec<Effect>, RenderError> {
+    let families = Family::ALL.into_iter().filter(|family| family.is_in(grants));
+    let mut effects: Vec<Effect> =
+        families.map(|family| effect(family, grants, values)).collect::<Result<_, _>>()?;
+    effects.extend(grants.calls.iter().map(answer));
+    Ok(effects)
+}
+
+fn effect(family: Family, grants: &Grants, values: &BTreeMap<Field, String>) -> Result<Effect, RenderError> {
+    let (parameters, handler): (String, Arc<dyn Handler>) = match family {
+        Family::Directories => {
+            let template = grants.directories.as_ref().map(|grant| &grant.suffix);
+            let suffix = template.map(|template| template.render(values)).transpose()?.unwrap_or_default();
+            (format!("suffix {suffix:?}"), Arc::new(Directories::with_suffix(suffix)))
+        }
+        Family::Nodes => {
+            let devices = grants.nodes.iter().map(|nodes| nodes.devices.clone()).collect();
+            (joined(grants.nodes.iter().map(|nodes| &nodes.text)), Arc::new(Nodes::granting(devices)))
+        }
+        Family::Modes => {
+            let name = |capability: &ModeCapability| match capability {
+                ModeCapability::Fowner => "CAP_FOWNER",
+                ModeCapability::Fsetid => "CAP_FSETID",
+            };
+            let grant = grants.modes.iter().map(|capability| capability.capability()).collect();
+            (joined(grants.modes.iter().map(name)), Arc::new(Modes::granting(grant)))
+        }
+        Family::Owners => owners(&grants.owners.clone().unwrap_or_default()),
+        Family::Attributes => {
+            let prefixes = grants.attributes.iter().map(|prefix| prefix.0.as_str());
+            (joined(prefixes.clone()), Arc::new(Attributes::granting(prefixes)))
+        }
+        Family::Open => openings(grants),
+        // There is no other file system to choose from.
+        Family::Mount => ("proc".to_owned(), Arc::new(Mount::procfs())),
+        Family::ExecDelay => {
+            let grant = grants.exec_delay.as_ref();
+            let pattern = grant.map_or_else(|| Glob::new(String::new()), |grant| grant.path.clone());
+            let delay = grant.map(|grant| grant.delay.0).unwrap_or_default();
+            let parameters = format!("{} by {delay:?}", pattern.pattern());
+            (parameters, Arc::new(ExecDelay::new(pattern.pattern().clone(), delay)))
+        }
+    };
+    Ok(Effect { name: family.name(), calls: family.calls().to_vec(), parameters, handler })
+}
+
+fn owners(grant: &OwnerGrant) -> (String, Arc<dyn Handler>) {
+    let text = |ids: &[crate::numbers::Ids]| joined(ids.iter().map(|ids| &ids.text));
+    let numbers = |ids: &[crate::numbers::Ids]| ids.iter().map(|ids| ids.range.clone()).collect::<Numbers>();
+    let parameters = format!("users [{}], groups [{}]", text(&grant.users), text(&grant.groups));
+    (parameters, Arc::new(Owners::granting(numbers(&grant.users), numbers(&grant.groups))))
+}
+
+fn openings(grants: &Grants) -> (String, Arc<dyn Handler>) {
+    let files = grants.open.iter().map(|grant| HostFile {
+        path: grant.path.0.clone(),
+        host: grant.host.as_ref().unwrap_or(&grant.path).0.clone(),
+        read_only: !grant.writable,
+    });
+    let shown = files.clone().map(|file| {
+        let lossy = |path: &CString| path.to_string_lossy().into_owned();
+        let host =
+            if file.host == file.path { String::new() } else { format!(" from {}", lossy(&file.host)) };
+        let access = if file.read_only { "" } else { " writable" };
+        format!("{}{host}{access}", lossy(&file.path))
+    });
+    (joined(shown), Arc::new(Openings::granting(files.collect())))
+}
+
+fn answer(grant: &CallGrant) -> Effect {
+    let (parameters, answer) = match grant.answer {
+        Answer::Continue => ("continue".to_owned(), AnyCall::Continue),
+        Answer::Log => ("log".to_owned(), AnyCall::Log),
+        Answer::Kill => ("kill".to_owned(), AnyCall::Kill),
+        Answer::Delay(delay) => (format!("delay {:?}", delay.0), AnyCall::Delay(delay.0)),
+        Answer::Errno(error) => (format!("errno {}", error.name()), AnyCall::Errno(error.0)),
+        Answer::Return(value) => (format!("return {value}"), AnyCall::Return(value)),
+    };
+    let calls = grant.names.iter().map(|name| name.value.name()).collect();
+    Effect { name: "calls", calls, parameters, handler: Arc::new(answer) }
+}
+
+fn joined<S: ToString>(items: impl Iterator<Item = S>) -> String {
+    items.map(|item| item.to_string()).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,109 @@
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::request::{Outcome, Request};
+
+/// Which rule a container gets, which handlers, and why. Shown to people by `Display`, to machines by serde.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Explanation {
+    /// The container's id.
+    pub container: String,
+    /// The rule that is for it.
+    pub rule: Option<String>,
+    /// The rules that were looked at, in their order.
+    pub tried: Vec<Tried>,
+    /// What it gets.
+    pub handlers: Vec<Granted>,
+    /// What it asks for.
+    pub requests: Vec<Request>,
+    /// What becomes of all other notified calls.
+    pub otherwise: Decided,
+}
+
+/// A rule that was looked at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Tried {
+    /// Its name.
+    pub rule: String,
+    /// Why it is not for the container; nothing if it is.
+    pub mismatch: Option<String>,
+}
+
+/// A handler that a container gets.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Granted {
+    /// What the policy calls it.
+    pub handler: &'static str,
+    /// The calls that it answers.
+    pub calls: Vec<&'static str>,
+    /// What it is told.
+    pub parameters: String,
+    /// Why it is there: `rule`, or the request that asked for it.
+    pub by: String,
+}
+
+/// What becomes of calls that have no handler.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+#[non_exhaustive]
+pub enum Decided {
+    /// The kernel runs them.
+    Continue,
+    /// They fail with EPERM.
+    Refuse,
+}
+
+impl Explanation {
+    /// The requests that came to nothing.
+    pub fn refused(&self) -> impl Iterator<Item = &Request> {
+        self.requests.iter().filter(|request| request.outcome != Outcome::Honoured)
+    }
+}
+
+/// A value that fits a line; the rest of a longer one is left out.
+const SHOWN: usize = 80;
+
+impl fmt::Display for Explanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "container  {}", Shown(&self.container))?;
+        writeln!(f, "rule       {}", self.rule.as_deref().unwrap_or("none"))?;
+        for tried in &self.tried {
+            match &tried.mismatch {
+                Some(reason) => writeln!(f, "  {}: no, {}", tried.rule, Shown(reason))?,
+                None => writeln!(f, "  {}: yes", tried.rule)?,
+            }
+        }
+        writeln!(f, "handlers{}", if self.handlers.is_empty() { "   none" } else { "" })?;
+        for granted in &self.handlers {
+            writeln!(f, "  {}: {} (by {})", granted.handler, granted.parameters, granted.by)?;
+            writeln!(f, "    answers {}", granted.calls.join(", "))?;
+        }
+        if !self.requests.is_empty() {
+            writeln!(f, "asked for")?;
+        }
+        for Request { source, key, value, outcome } in &self.requests {
+            writeln!(f, "  {source} {}={}: {outcome}", Shown(key), Shown(value))?;
+        }
+        match self.otherwise {
+            Decided::Continue => write!(f, "otherwise  notified calls continue"),
+            Decided::Refuse => write!(f, "otherwise  notified calls fail with EPERM"),
+        }
+    }
+}
+
+/// Text of somebody else's, without control characters, which a terminal would obey.
+struct Shown<'a>(&'a str);
+
+impl fmt::Display for Shown<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut characters = self.0.chars();
+        for character in characters.by_ref().take(SHOWN) {
+            if character.is_control() { f.write_str("\u{fffd}")? } else { write!(f, "{character}")? }
+        }
+        if characters.next().is_some() { f.write_str("…") } else { Ok(()) }
+    }
+}

@@ -1,0 +1,264 @@
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use seccomp_agent_handlers::AnyCall;
+use seccomp_agent_registry::{Container, Errno, Registry};
+use serde::Deserialize;
+
+use crate::effect::{Effect, Family, RequestError, effects, fulfil};
+use crate::explanation::{Decided, Explanation, Granted, Tried};
+use crate::fault::Fault;
+use crate::identity::identity;
+use crate::request::requests;
+use crate::rule::Rule;
+use crate::template::RenderError;
+
+/// What an administrator grants to which container.
+#[derive(Clone, Debug)]
+pub struct Policy(Document);
+
+/// Which handlers a container gets, and why.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct Resolved {
+    /// The handlers.
+    pub registry: Registry,
+    /// Why.
+    pub explanation: Explanation,
+}
+
+/// Why there is no policy.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum PolicyError {
+    /// The file cannot be read.
+    #[error("the policy {} cannot be read: {source}", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// What went wrong.
+        source: std::io::Error,
+    },
+    /// The file is too large.
+    #[error("the policy {} has more than {MAX_POLICY} bytes", path.display())]
+    TooLarge {
+        /// The file.
+        path: PathBuf,
+    },
+    /// The file is no policy.
+    #[error("{}:{fault}", path.display())]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and where.
+        fault: Fault,
+    },
+}
+
+/// Why a container gets no handlers although a rule is for it.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ResolveError {
+    /// It asks for something impossible.
+    #[error("rule {rule:?}: {request}: {source}")]
+    Request {
+        /// The rule that honours it.
+        rule: String,
+        /// What is asked for.
+        request: String,
+        /// What is wrong with it.
+        source: RequestError,
+    },
+    /// A template gives no name for it.
+    #[error("rule {rule:?}: directories: {source}")]
+    Template {
+        /// The rule that matched.
+        rule: String,
+        /// What is wrong.
+        source: RenderError,
+    },
+}
+
+/// The largest policy; a larger file is something else.
+const MAX_POLICY: u64 = 1024 * 1024;
+
+/// The file as it is written.
+#[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(title = "seccomp-agent policy"))]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Document {
+    /// The version of this format: 1.
+    #[allow(dead_code)] // There is only one; parsing has checked it.
+    version: Version,
+    /// What becomes of notified calls of containers that no rule is for.
+    #[serde(default)]
+    otherwise: Otherwise,
+    /// The rules. The first that matches a container is the one that counts.
+    #[serde(default)]
+    rules: Vec<Rule>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(with = "u32", extend("const" = 1)))]
+#[serde(try_from = "u32")]
+struct Version;
+
+/// What becomes of notified calls of containers that no rule is for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "kebab-case")]
+enum Otherwise {
+    /// They continue: the kernel does what it would do without an agent.
+    #[default]
+    Continue,
+    /// They fail with EPERM.
+    Refuse,
+}
+
+impl TryFrom<u32> for Version {
+    type Error = String;
+
+    fn try_from(version: u32) -> Result<Self, String> {
+        if version == 1 { Ok(Self) } else { Err(format!("version {version} is not supported, only 1 is")) }
+    }
+}
+
+impl Policy {
+    /// Reads a policy from a file.
+    pub fn read(path: impl AsRef<Path>) -> Result<Self, PolicyError> {
+        let path = path.as_ref();
+        let failed = |source| PolicyError::Read { path: path.to_owned(), source };
+        let file = File::open(path).map_err(failed)?;
+        let mut text = String::new();
+        file.take(MAX_POLICY + 1).read_to_string(&mut text).map_err(failed)?;
+        if text.len() as u64 > MAX_POLICY {
+            return Err(PolicyError::TooLarge { path: path.to_owned() });
+        }
+        Self::parse(&text).map_err(|fault| PolicyError::Invalid { path: path.to_owned(), fault })
+    }
+
+    /// Parses a policy.
+    pub fn parse(text: &str) -> Result<Self, Fault> {
+        let mut path = String::new();
+        let document: Document = serde_yaml::with_deserializer_from_str(text, |document| {
+            serde_path_to_error::deserialize(document).map_err(|error| {
+                path = error.path().to_string();
+                error.into_inner()
+            })
+        })
+        .map_err(|error| Fault::parsing(&error, &path))?;
+        document.check()?;
+        Ok(Self(document))
+    }
+
+    /// How many rules there are.
+    pub const fn rules(&self) -> usize {
+        self.0.rules.len()
+    }
+
+    /// Which handlers `container` gets, and why.
+    pub fn resolve(&self, container: &Container) -> Result<Resolved, ResolveError> {
+        let mut tried = Vec::new();
+        for rule in &self.0.rules {
+            let mismatch = rule.r#match.mismatch(container);
+            let matches = mismatch.is_none();
+            tried.push(Tried { rule: rule.name.value.0.clone(), mismatch });
+            if matches {
+                return rule_resolved(rule, container, tried);
+            }
+        }
+        let mut registry = Registry::new();
+        if self.0.otherwise == Otherwise::Refuse {
+            registry.otherwise(AnyCall::Errno(Errno::PERM));
+        }
+        let otherwise = match self.0.otherwise {
+            Otherwise::Continue => Decided::Continue,
+            Otherwise::Refuse => Decided::Refuse,
+        };
+        let (requests, _none) = requests(container, |_, _| false);
+        let explanation = Explanation {
+            container: container.id.clone(),
+            rule: None,
+            tried,
+            handlers: vec![],
+            requests,
+            otherwise,
+        };
+        Ok(Resolved { registry, explanation })
+    }
+}
+
+fn rule_resolved(rule: &Rule, container: &Container, tried: Vec<Tried>) -> Result<Resolved, ResolveError> {
+    let name = &rule.name.value.0;
+    let (requests, honoured) = requests(container, |source, key| rule.honour.honours(source, key));
+    let mut grants = rule.grant.clone();
+    let origins = fulfil(&mut grants, &honoured).map_err(|(request, source)| ResolveError::Request {
+        rule: name.clone(),
+        request,
+        source,
+    })?;
+    let effects = effects(&grants, &identity(container))
+        .map_err(|source| ResolveError::Template { rule: name.clone(), source })?;
+    let asked = |effect: &Effect| {
+        let family = Family::ALL.into_iter().find(|family| family.name() == effect.name)?;
+        origins.get(&family).map(|requests| requests.join(", "))
+    };
+    let handlers = effects.iter().map(|effect| Granted {
+        handler: effect.name,
+        calls: effect.calls.clone(),
+        parameters: effect.parameters.clone(),
+        by: asked(effect).unwrap_or_else(|| "rule".to_owned()),
+    });
+    let handlers = handlers.collect();
+    let mut registry = Registry::new();
+    for effect in &effects {
+        for call in &effect.calls {
+            // One that this machine lacks is none that a container can make.
+            let _ = registry.on_shared(call, &effect.handler);
+        }
+    }
+    let explanation = Explanation {
+        container: container.id.clone(),
+        rule: Some(name.clone()),
+        tried,
+        handlers,
+        requests,
+        otherwise: Decided::Continue,
+    };
+    Ok(Resolved { registry, explanation })
+}
+
+impl Document {
+    /// What no single field shows: rules of the same name, and calls that two handlers would answer.
+    fn check(&self) -> Result<(), Fault> {
+        let mut names = BTreeMap::new();
+        for (index, rule) in self.rules.iter().enumerate() {
+            if let Some(first) = names.insert(&rule.name.value, index) {
+                let message = format!("rules[{first}] has the name {:?} already", rule.name.value.0);
+                return Err(Fault::new(rule.name.referenced, format!("rules[{index}].name"), message));
+            }
+            check_calls(rule, index)?;
+        }
+        Ok(())
+    }
+}
+
+fn check_calls(rule: &Rule, index: usize) -> Result<(), Fault> {
+    let mut taken = BTreeMap::new();
+    let granted = Family::ALL.into_iter().filter(|family| family.is_in(&rule.grant));
+    for family in granted.chain(rule.honour.keys().map(Family::of)) {
+        taken.extend(family.calls().iter().map(|call| (*call, family.name())));
+    }
+    for (number, grant) in rule.grant.calls.iter().enumerate() {
+        for (position, name) in grant.names.iter().enumerate() {
+            if let Some(other) = taken.insert(name.value.name(), "calls") {
+                let message = format!("{} is answered by {other} already", name.value.name());
+                let field = format!("rules[{index}].grant.calls[{number}].names[{position}]");
+                return Err(Fault::new(name.referenced, field, message));
+            }
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,214 @@
+//! Which containers a rule is for, what they get, and how that is explained.
+
+// A failure should end the test, in its helpers too, which clippy does not take for tests.
+#![allow(clippy::unwrap_used)]
+
+use proptest::collection::btree_map;
+use proptest::prelude::*;
+use seccomp_agent_policy::{Policy, ResolveError};
+use seccomp_agent_registry::{Call, Container, Errno, Notification, Verdict};
+
+fn container(id: &str) -> Container {
+    Container::named(id)
+}
+
+fn annotated(annotations: &[(&str, &str)]) -> Container {
+    let mut container = container("c");
+    container.annotations =
+        annotations.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+    container
+}
+
+fn asking(metadata: &str) -> Container {
+    let mut container = container("c");
+    metadata.clone_into(&mut container.metadata);
+    container
+}
+
+fn of_runtime(runtime: &str) -> Container {
+    let mut container = container("c");
+    container.runtime = Some(runtime.to_owned());
+    container
+}
+
+fn answer(policy: &Policy, container: &Container, call: &str) -> Verdict {
+    let registry = policy.resolve(container).unwrap().registry;
+    registry.answer(&Call::new(&Notification::sample(call), container))
+}
+
+#[test]
+fn a_rule_matches_where_all_that_it_says_does() {
+    let web = ("io.kubernetes.cri.container-name", "web");
+    for (matcher, container, matches) in [
+        ("{}", container("anything"), true),
+        ("{id: build-*}", container("build-7"), true),
+        ("{id: build-*}", container("rebuild-7"), false),
+        ("{id: build-?}", container("build-77"), false),
+        ("{id: ''}", container("c"), false),
+        ("{runtime: runc}", of_runtime("runc"), true),
+        ("{runtime: runc}", of_runtime("crun"), false),
+        ("{runtime: '*'}", container("c"), false),
+        ("{name: web}", annotated(&[web]), true),
+        ("{name: web}", container("web"), false),
+        ("{name: web, id: x}", annotated(&[web]), false),
+        ("{annotations: {team: a*}}", annotated(&[("team", "alpha")]), true),
+        ("{annotations: {team: a*}}", annotated(&[("team", "beta")]), false),
+        ("{annotations: {team: '*'}}", annotated(&[]), false),
+        ("{annotations: {team: '*', tier: '1'}}", annotated(&[("team", ""), ("tier", "1")]), true),
+        ("{annotations: {team: '*', tier: '1'}}", annotated(&[("team", "")]), false),
+        ("{metadata: {A: b}}", asking("A=b"), true),
+        ("{metadata: {A: b}}", asking("A=b\nA=c"), false),
+        ("{metadata: {A: b}}", asking("B=b"), false),
+    ] {
+        let text = format!("version: 1\nrules: [{{name: r, match: {matcher}}}]");
+        let policy = Policy::parse(&text).unwrap();
+        let rule = policy.resolve(&container).unwrap().explanation.rule;
+        assert_eq!(rule.is_some(), matches, "{matcher} {container:?}");
+    }
+}
+
+#[test]
+fn the_first_rule_that_matches_counts() {
+    let policy = Policy::parse(
+        "version: 1\nrules:\n- name: a\n  match: {id: x*}\n- name: b\n  match: {}\n  grant:\n    calls: [{names: [getppid], answer: {return: 7}}]\n",
+    )
+    .unwrap();
+    assert_eq!(answer(&policy, &container("x1"), "getppid"), Verdict::Continue);
+    assert_eq!(answer(&policy, &container("y1"), "getppid"), Verdict::Return(7));
+}
+
+#[test]
+fn answers_are_what_the_policy_says() {
+    for (text, verdict) in [
+        ("continue", Verdict::Continue),
+        ("log", Verdict::Continue),
+        ("kill", Verdict::Kill),
+        ("{errno: ENOSPC}", Verdict::Errno(Errno::NOSPC)),
+        ("{return: 3}", Verdict::Return(3)),
+        ("{delay: 50ms}", Verdict::after(std::time::Duration::from_millis(50), Verdict::Continue)),
+    ] {
+        let rule =
+            format!("{{name: r, match: {{}}, grant: {{calls: [{{names: [getppid], answer: {text}}}]}}}}");
+        let policy = Policy::parse(&format!("version: 1\nrules: [{rule}]")).unwrap();
+        assert_eq!(answer(&policy, &container("c"), "getppid"), verdict, "{text}");
+    }
+}
+
+const KINVOLK: &str = "version: 1
+rules:
+- name: demo
+  match: {}
+  honour: {metadata: [MKDIR_TMPL, EXEC_PATTERN, EXEC_DURATION], annotations: [seccomp-agent/MKDIR_TMPL]}
+  grant: {modes: [CAP_FOWNER], owners: {users: [0, 1000-1999]}, open: [{path: /dev/kvm, writable: true}]}
+";
+
+#[test]
+fn what_is_asked_for_is_granted_where_it_is_honoured() {
+    let policy = Policy::parse(KINVOLK).unwrap();
+    let mut asking = asking(
+        "MKDIR_TMPL=-{{.Namespace}}-{{.Pod}}-{{.Container}}\nEXEC_PATTERN=/bin/true\nEXEC_DURATION=2s\nMOUNT_PROC=true\nFOO=\u{1b}[2J",
+    );
+    asking.annotations = annotated(&[
+        ("io.kubernetes.cri.sandbox-namespace", "default"),
+        ("io.kubernetes.cri.sandbox-name", "mynotifypod"),
+        ("io.kubernetes.cri.container-name", "container1"),
+    ])
+    .annotations;
+    let resolved = policy.resolve(&asking).unwrap();
+    assert!(!resolved.registry.names().contains("mount"));
+    let expected = r#"container  c
+rule       demo
+  demo: yes
+handlers
+  directories: suffix "-default-mynotifypod-container1" (by metadata MKDIR_TMPL)
+    answers mkdir, mkdirat
+  modes: CAP_FOWNER (by rule)
+    answers chmod, fchmod, fchmodat, fchmodat2
+  owners: users [0, 1000-1999], groups [] (by rule)
+    answers chown, lchown, fchown, fchownat, chown32, lchown32, fchown32
+  open: /dev/kvm writable (by rule)
+    answers open, openat, openat2, creat
+  exec-delay: /bin/true by 2s (by metadata EXEC_PATTERN, metadata EXEC_DURATION)
+    answers execve, execveat
+asked for
+  metadata MKDIR_TMPL=-{{.Namespace}}-{{.Pod}}-{{.Container}}: honoured
+  metadata EXEC_PATTERN=/bin/true: honoured
+  metadata EXEC_DURATION=2s: honoured
+  metadata MOUNT_PROC=true: not honoured
+  metadata FOO=�[2J: unknown
+otherwise  notified calls continue"#;
+    assert_eq!(resolved.explanation.to_string(), expected);
+}
+
+#[test]
+fn machines_get_the_same_as_json() {
+    let policy = Policy::parse("version: 1\notherwise: refuse\nrules: [{name: a, match: {id: x}}]").unwrap();
+    let explanation = policy.resolve(&asking("MOUNT_PROC=true")).unwrap().explanation;
+    let expected = serde_json::json!({
+        "container": "c",
+        "rule": null,
+        "tried": [{"rule": "a", "mismatch": "id \"c\" does not match \"x\""}],
+        "handlers": [],
+        "requests": [
+            {"source": "metadata", "key": "MOUNT_PROC", "value": "true", "outcome": "not-honoured"},
+        ],
+        "otherwise": "refuse",
+    });
+    assert_eq!(serde_json::to_value(explanation).unwrap(), expected);
+}
+
+#[test]
+fn what_cannot_be_granted_as_asked_for_is_refused_by_name() {
+    let policy = Policy::parse(KINVOLK).unwrap();
+    for (metadata, message) in [
+        ("MKDIR_TMPL={{.Pod}}", r#"rule "demo": directories: the container's Pod is not known"#),
+        (
+            "MKDIR_TMPL=a/../b",
+            r#"rule "demo": metadata MKDIR_TMPL: the template contains '/', which is no part of a name"#,
+        ),
+        (
+            "MKDIR_TMPL={{if .Pod}}x{{end}}",
+            r#"rule "demo": metadata MKDIR_TMPL: the template contains {{if .Pod}}, and only plain fields such as {{.Pod}} are supported"#,
+        ),
+        ("EXEC_PATTERN=/bin/*", r#"rule "demo": metadata EXEC_PATTERN: it takes EXEC_DURATION as well"#),
+        (
+            "EXEC_PATTERN=x\nEXEC_DURATION=soon",
+            r#"rule "demo": metadata EXEC_PATTERN: "soon" is no duration such as 50ms, 2s or 1m30s"#,
+        ),
+    ] {
+        let error: ResolveError = policy.resolve(&asking(metadata)).unwrap_err();
+        assert_eq!(error.to_string(), message);
+    }
+}
+
+proptest! {
+    #[test]
+    fn without_a_rule_nothing_is_granted_whatever_is_asked_for(
+        id in any::<String>(),
+        annotations in btree_map("(seccomp-agent/)?[A-Z_]{0,12}|seccomp-agent/(MKDIR_TMPL|MOUNT_PROC)", any::<String>(), 0..6),
+        metadata in "((MKDIR_TMPL|EXEC_PATTERN|EXEC_DURATION|MOUNT_PROC|[A-Z]*)=(true|2s|-x|.*)\n){0,6}",
+        rule_matches in any::<bool>(),
+    ) {
+        let mut asking = container(&id);
+        asking.annotations = annotations;
+        asking.metadata = metadata;
+        let everything = "nodes: ['c *:*'], modes: [CAP_FOWNER], mount: [proc], open: [{path: /}]";
+        // Either a rule that is for somebody else and grants all, or one that is for everybody and grants nothing.
+        let rule = if rule_matches {
+            "match: {}".to_owned()
+        } else {
+            format!("match: {{runtime: '*'}}, honour: {{metadata: [MOUNT_PROC]}}, grant: {{{everything}}}")
+        };
+        let policy = Policy::parse(&format!("version: 1\nrules: [{{name: r, {rule}}}]")).unwrap();
+        let resolved = policy.resolve(&asking).unwrap();
+        prop_assert!(resolved.registry.names().is_empty());
+        prop_assert!(resolved.explanation.handlers.is_empty());
+        let verdict = resolved.registry.answer(&Call::new(&Notification::sample("mkdirat"), &asking));
+        prop_assert_eq!(verdict, Verdict::Continue);
+    }
+
+    #[test]
+    fn no_text_makes_the_parser_panic(text in "(version: 1\n)?[ -~\n]{0,200}") {
+        let _ = Policy::parse(&text);
+    }
+}
