@@ -4,6 +4,8 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 use serde::Deserialize;
 
+use crate::policy::PolicyArgs;
+
 /// Answers the seccomp notifications of containers.
 ///
 /// A container runtime that finds `listenerPath` in a seccomp profile hands the agent the filter's listener. The
@@ -22,6 +24,8 @@ pub(crate) struct Args {
 pub(crate) enum Command {
     /// Serve containers until SIGTERM
     Serve(ServeArgs),
+    /// Check policies, and explain what they grant
+    Policy(PolicyArgs),
 }
 
 /// The options of `serve`. Each overrides the key of the same name in the configuration file.
@@ -38,6 +42,9 @@ pub(crate) struct ServeArgs {
     /// How to choose the handlers of a container [default: none]
     #[arg(long, value_enum)]
     pub(crate) resolver: Option<ResolverKind>,
+    /// Grant what this policy says; it is read again on SIGHUP and when it changes. Implies `--resolver policy`
+    #[arg(long, value_name = "FILE")]
+    pub(crate) policy: Option<PathBuf>,
     /// How to write the log, on stderr [default: text]
     #[arg(long, value_enum, value_name = "FORMAT")]
     pub(crate) log_format: Option<LogFormat>,
@@ -58,6 +65,8 @@ pub(crate) enum ResolverKind {
     /// The same for every container, to try things out: mkdir adds a suffix, chmod fails with EBADMSG, proc can
     /// be mounted, /bin/true starts two seconds late
     DemoBasic,
+    /// What the policy given by `--policy` grants
+    Policy,
 }
 
 /// How the log is written.

@@ -21,6 +21,8 @@ pub(crate) struct Config {
     pub(crate) socket: PathBuf,
     /// How to choose handlers.
     pub(crate) resolver: ResolverKind,
+    /// What to grant; there if and only if the resolver is `policy`.
+    pub(crate) policy: Option<PathBuf>,
     /// How to log.
     pub(crate) log_format: LogFormat,
     /// What to log.
@@ -54,6 +56,9 @@ pub(crate) enum ConfigError {
         /// What is wrong with it.
         source: tracing_subscriber::filter::ParseError,
     },
+    /// The resolver and the policy do not go together.
+    #[error("the resolver `policy` takes a policy (--policy FILE), and a policy takes no other resolver")]
+    Policy,
     /// The file is no configuration.
     #[error("the configuration {path:?} is wrong: {message}")]
     Parse {
@@ -70,6 +75,7 @@ pub(crate) enum ConfigError {
 struct File {
     socket: Option<PathBuf>,
     resolver: Option<ResolverKind>,
+    policy: Option<PathBuf>,
     log_format: Option<LogFormat>,
     log_level: Option<LogLevel>,
     metrics_bind_address: Option<SocketAddr>,
@@ -119,9 +125,16 @@ impl Config {
     /// Reads the file that `args` names, if any; what `args` say themselves comes first.
     pub(crate) fn load(args: &ServeArgs) -> Result<Self, ConfigError> {
         let file = args.config.as_deref().map_or_else(|| Ok(File::default()), File::read)?;
+        let policy = args.policy.clone().or(file.policy);
+        let default = if policy.is_some() { ResolverKind::Policy } else { ResolverKind::None };
+        let resolver = args.resolver.or(file.resolver).unwrap_or(default);
+        if policy.is_some() != (resolver == ResolverKind::Policy) {
+            return Err(ConfigError::Policy);
+        }
         Ok(Self {
             socket: args.socket.clone().or(file.socket).unwrap_or_else(|| DEFAULT_SOCKET.into()),
-            resolver: args.resolver.or(file.resolver).unwrap_or(ResolverKind::None),
+            resolver,
+            policy,
             log_format: args.log_format.or(file.log_format).unwrap_or(LogFormat::Text),
             log_level: args.log_level.or(file.log_level).unwrap_or(LogLevel::Info),
             metrics_bind_address: args.metrics_bind_address.or(file.metrics_bind_address),
@@ -190,6 +203,20 @@ mod tests {
     #[test]
     fn an_empty_file_changes_nothing() {
         assert!(File::parse("\n# nothing\n").is_ok_and(|file| file.socket.is_none()));
+    }
+
+    #[test]
+    fn a_policy_and_its_resolver_go_together() {
+        let args = |policy: Option<&str>, resolver| ServeArgs {
+            policy: policy.map(PathBuf::from),
+            resolver,
+            ..ServeArgs::default()
+        };
+        let resolver = |args| Config::load(&args).map(|config| config.resolver).ok();
+        assert_eq!(resolver(args(Some("/p.yaml"), None)), Some(ResolverKind::Policy));
+        assert_eq!(resolver(args(None, None)), Some(ResolverKind::None));
+        assert_eq!(resolver(args(None, Some(ResolverKind::Policy))), None);
+        assert_eq!(resolver(args(Some("/p.yaml"), Some(ResolverKind::DemoBasic))), None);
     }
 
     #[test]

@@ -5,6 +5,8 @@ mod config;
 mod inherited;
 mod log;
 mod metrics;
+mod policy;
+mod reload;
 mod serve;
 
 use std::process::ExitCode;
@@ -13,6 +15,7 @@ use clap::Parser;
 
 use args::{Args, Command};
 use config::ConfigError;
+use seccomp_agent_policy::PolicyError;
 
 /// The exit status for a command line or a configuration that cannot be understood; clap's own is the same.
 const USAGE: u8 = 2;
@@ -21,12 +24,17 @@ fn main() -> ExitCode {
     let args = Args::parse();
     let outcome = match args.command {
         Command::Serve(options) => serve::serve(&options),
+        Command::Policy(options) => policy::policy(&options),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             report(&error);
-            if error.is::<ConfigError>() { ExitCode::from(USAGE) } else { ExitCode::FAILURE }
+            if error.is::<ConfigError>() || error.is::<PolicyError>() {
+                ExitCode::from(USAGE)
+            } else {
+                ExitCode::FAILURE
+            }
         }
     }
 }

@@ -8,6 +8,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::args::{ResolverKind, ServeArgs};
 use crate::config::Config;
 use crate::metrics::Metrics;
+use crate::reload::CurrentPolicy;
 use crate::{inherited, log, metrics};
 
 /// `seccomp-agent serve`: returns once SIGTERM or SIGINT has stopped it.
@@ -29,7 +30,9 @@ async fn run(config: &Config) -> anyhow::Result<()> {
     let from = if inherited.is_some() { "systemd".into() } else { config.socket.display().to_string() };
     let socket = inherited.map_or_else(|| Socket::bind(&config.socket), Ok)?;
 
-    let mut agent = Agent::new(resolver(config.resolver)).fallback(config.fallback, config.resolve_deadline);
+    let policy = config.policy.as_deref().map(CurrentPolicy::load).transpose()?;
+    let mut agent =
+        Agent::new(resolver(config.resolver, policy)).fallback(config.fallback, config.resolve_deadline);
     if let Some(workers) = config.workers {
         agent = agent.engine(|engine| engine.workers = workers);
     }
@@ -54,9 +57,14 @@ async fn run(config: &Config) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn resolver(kind: ResolverKind) -> impl Fn(&Container) -> Result<Registry, ResolveError> + Send + Sync {
-    move |container| match kind {
-        ResolverKind::None => Ok(Registry::new()),
-        ResolverKind::DemoBasic => Ok(seccomp_agent_handlers::demo_basic(container)),
+fn resolver(
+    kind: ResolverKind,
+    policy: Option<CurrentPolicy>,
+) -> impl Fn(&Container) -> Result<Registry, ResolveError> + Send + Sync {
+    move |container| match (kind, &policy) {
+        (ResolverKind::Policy, Some(policy)) => policy.resolve(container),
+        (ResolverKind::DemoBasic, _) => Ok(seccomp_agent_handlers::demo_basic(container)),
+        // Without a policy the resolver is no `policy`: the configuration has seen to that.
+        (ResolverKind::None | ResolverKind::Policy, _) => Ok(Registry::new()),
     }
 }

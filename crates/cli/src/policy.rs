@@ -1,0 +1,95 @@
+//! `seccomp-agent policy`: what a policy says, without serving anybody.
+
+use std::path::PathBuf;
+
+use anyhow::Context;
+use clap::{Subcommand, ValueEnum};
+use seccomp_agent_policy::Policy;
+use seccomp_agent_registry::Container;
+
+/// The options of `policy`.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Exit status: 0 the policy is well, 1 the container could not be served, 2 usage or policy."
+)]
+pub(crate) struct PolicyArgs {
+    #[command(subcommand)]
+    command: PolicyCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum PolicyCommand {
+    /// Say whether a policy is well, and if not, where it is not
+    Check {
+        /// The policy
+        file: PathBuf,
+    },
+    /// Say which rule a container gets, which handlers, and why
+    Explain(Box<ExplainArgs>),
+}
+
+/// A policy, and a container to be.
+#[derive(Debug, clap::Args)]
+struct ExplainArgs {
+    /// The policy
+    file: PathBuf,
+    /// The container's id
+    #[arg(long, default_value = "example")]
+    id: String,
+    /// The runtime that hands it over, such as runc
+    #[arg(long)]
+    runtime: Option<String>,
+    /// An annotation of it; can be repeated
+    #[arg(long = "annotation", value_name = "KEY=VALUE", value_parser = annotation)]
+    annotations: Vec<(String, String)>,
+    /// `listenerMetadata` of its profile: lines KEY=VALUE; can be repeated
+    #[arg(long, value_name = "TEXT")]
+    metadata: Vec<String>,
+    /// The pid of its init
+    #[arg(long, default_value_t = 1)]
+    pid: u32,
+    /// How to write the explanation
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t = Output::Text)]
+    output: Output,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Output {
+    /// For people
+    Text,
+    /// One JSON object
+    Json,
+}
+
+/// Runs a subcommand of `policy`.
+#[allow(clippy::print_stdout)] // This is what the program is run for.
+pub(crate) fn policy(args: &PolicyArgs) -> anyhow::Result<()> {
+    match &args.command {
+        PolicyCommand::Check { file } => {
+            let policy = Policy::read(file)?;
+            let plural = if policy.rules() == 1 { "" } else { "s" };
+            println!("{}: {} rule{plural}, all well", file.display(), policy.rules());
+        }
+        PolicyCommand::Explain(args) => println!("{}", explain(args)?),
+    }
+    Ok(())
+}
+
+fn explain(args: &ExplainArgs) -> anyhow::Result<String> {
+    let policy = Policy::read(&args.file)?;
+    let mut container = Container::named(&args.id);
+    container.runtime.clone_from(&args.runtime);
+    container.annotations = args.annotations.iter().cloned().collect();
+    container.metadata = args.metadata.join("\n");
+    (container.pid, container.init_pid) = (args.pid, args.pid);
+    let explanation = policy.resolve(&container).context("the container could not be served")?.explanation;
+    match args.output {
+        Output::Text => Ok(explanation.to_string()),
+        Output::Json => Ok(serde_json::to_string_pretty(&explanation)?),
+    }
+}
+
+fn annotation(text: &str) -> Result<(String, String), &'static str> {
+    let (key, value) = text.split_once('=').ok_or("an annotation is KEY=VALUE")?;
+    Ok((key.to_owned(), value.to_owned()))
+}
