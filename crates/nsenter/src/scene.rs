@@ -1,12 +1,12 @@
 use std::ffi::CStr;
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::fs::{AtFlags, OFlags, statat};
+use rustix::fs::{AtFlags, OFlags, fstat, statat};
 use rustix::io::Errno;
 
 use crate::caller::{Base, Caller};
 use crate::entry::EntryPath;
-use crate::walk::{is_procfs, walk};
+use crate::walk::{is_procfs, may_search, walk};
 
 /// What a caller's paths lead to, while a thread acts as the caller.
 ///
@@ -56,6 +56,7 @@ impl<'a> Scene<'a> {
     pub fn place<'p>(&self, base: &Base, path: &'p EntryPath) -> Result<Place<'p>, Errno> {
         let directory = walk(self.caller, base, &path.parent, OFlags::DIRECTORY)?;
         if is_procfs(&directory)? {
+            may_search(self.caller, &fstat(&directory)?)?;
             // Of a name that ends in a slash the kernel would follow a link.
             if path.name.to_bytes().ends_with(b"/") {
                 return Err(Errno::NOENT);
