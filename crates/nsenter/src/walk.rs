@@ -30,7 +30,7 @@ const NO_SYMLINKS_HERE: u64 = 0x2000;
 /// (`/proc/self` of the caller's procfs does not exist for us, or is ours) or an entry of procfs, the path is
 /// walked again one component at a time: what is the caller's own leads to what it means for the caller.
 pub(crate) fn walk(caller: &Caller, base: &Base, path: &CStr, flags: OFlags) -> Result<OwnedFd, Errno> {
-    match open(base.as_fd(), path, flags) {
+    match open(base.of(caller), path, flags) {
         Ok(found) if !is_procfs(&found)? => Ok(found),
         Ok(_) | Err(Errno::LOOP | Errno::NOENT | Errno::NOTDIR) if !path.is_empty() => {
             walk_slowly(caller, base, path, flags)
@@ -57,8 +57,7 @@ fn open(at: BorrowedFd<'_>, path: impl rustix::path::Arg, flags: OFlags) -> Resu
 }
 
 fn walk_slowly(caller: &Caller, base: &Base, path: &CStr, flags: OFlags) -> Result<OwnedFd, Errno> {
-    // The working directory is no descriptor that could be asked what it is.
-    let here = open(base.as_fd(), c".", OFlags::DIRECTORY)?;
+    let here = open(base.of(caller), c".", OFlags::DIRECTORY)?;
     let mut walk = Walk { caller, here, pending: Pending::new(path.to_bytes())?, links: 0, flags };
     while walk.step()? {}
     let end = walk.here;

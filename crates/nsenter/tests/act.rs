@@ -3,7 +3,6 @@
 
 use std::ffi::CString;
 use std::fs;
-use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -250,9 +249,17 @@ fn a_directory_argument_is_what_the_caller_has_open() {
     let caller = Caller::open(somebody.tid).unwrap();
     let open = fs::File::open(root.path().join("home")).unwrap();
     let number = std::os::fd::AsRawFd::as_raw_fd(&open);
-    let base = caller.base(number, c"x").unwrap();
-    let same = rustix::fs::fstat(base.as_fd()).unwrap();
-    assert_eq!(same.st_ino, fs::metadata(root.path().join("home")).unwrap().ino());
+    let (base, path) = (caller.base(number, c"x").unwrap(), EntryPath::new(c"x"));
+    let outcome = caller.act(
+        || true,
+        Capabilities::empty(),
+        |scene| {
+            let place = scene.place(&base, &path)?;
+            mkdirat(place.directory(), place.name(), Mode::RWXU)
+        },
+    );
+    assert_eq!(outcome, Ok(()));
+    assert!(root.path().join("home/x").exists());
     for closed in [9999, -1, -7, i32::MAX] {
         assert_eq!(caller.base(closed, c"x").unwrap_err(), Error::Call(Errno::BADF), "{closed}");
         assert!(caller.base(closed, c"/x").is_ok(), "an absolute path needs no directory");
