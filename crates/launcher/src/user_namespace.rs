@@ -40,7 +40,8 @@ pub fn is_privileged() -> bool {
     capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::SYS_ADMIN))
 }
 
-/// Moves this process, which must have one thread, into a new user namespace in which it is root. Containers
+/// Moves this process, which must have one thread, into a new user namespace in which it is root, and into a mount
+/// namespace of that. Containers
 /// that it launches share the namespace without having `CAP_SYS_ADMIN` in it, so that an agent in this process
 /// is to them what a privileged agent is to the containers of a machine.
 ///
@@ -50,7 +51,9 @@ pub fn enter_user_namespace() -> Result<(), UserNamespaceError> {
     let (uid, gid) = (geteuid().as_raw(), getegid().as_raw());
     // Started outside the namespace, since that is where it may map.
     let mapper = Mapper::start(uid, gid);
-    unshare(CloneFlags::CLONE_NEWUSER).map_err(UserNamespaceError::Create)?;
+    // An agent that acts in a container's mount namespace has to come back to its own, which takes one that belongs
+    // to this user namespace.
+    unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNS).map_err(UserNamespaceError::Create)?;
     match mapper {
         Some(mapper) => mapper.map()?,
         None => map_own_ids(uid, gid)?,

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::io::Errno;
 use rustix::process::{chroot, fchdir, umask};
-use rustix::thread::{CapabilitySet, set_capabilities, set_thread_groups};
+use rustix::thread::{CapabilitySet, set_capabilities};
 
 use crate::error::Error;
 use crate::home::{Away, Home, namespace_id, read_status};
@@ -144,7 +144,7 @@ impl Caller {
         chroot(c".").map_err(at("chroot"))?;
         fchdir(&self.cwd).map_err(at("fchdir(cwd)"))?;
         umask(self.credentials.umask);
-        set_thread_groups(&self.credentials.groups).map_err(at("setgroups"))?;
+        self.home.set_groups(&self.credentials.groups).map_err(at("setgroups"))?;
         raw::set_fsgid(self.credentials.fsgid).map_err(at("setfsgid"))?;
         raw::set_fsuid(self.credentials.fsuid).map_err(at("setfsuid"))?;
         let mut sets = self.home.capabilities;

@@ -9,7 +9,7 @@ use nix::sched::{CloneFlags, setns, unshare};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, openat, statat};
 use rustix::io::Errno;
 use rustix::process::{chroot, fchdir, umask};
-use rustix::thread::{CapabilitySets, capabilities, set_capabilities, set_thread_groups};
+use rustix::thread::{CapabilitySets, Gid, capabilities, set_capabilities, set_thread_groups};
 
 use crate::error::Error;
 use crate::raw;
@@ -26,6 +26,8 @@ pub(crate) struct Home {
     root: OwnedFd,
     cwd: OwnedFd,
     credentials: Credentials,
+    /// In a user namespace that was made without privileges, nobody may (`user_namespaces(7)`).
+    may_set_groups: bool,
     mount_namespace: OwnedFd,
     pid_namespace: OwnedFd,
 }
@@ -71,14 +73,20 @@ impl Home {
         unshare(CloneFlags::CLONE_FS).map_err(|errno| failed("unshare(CLONE_FS)")(from_nix(errno)))?;
         let status =
             read_status(proc.as_fd(), "thread-self/status").map_err(failed("/proc/thread-self/status"))?;
+        let credentials = Credentials::parse(&status)
+            .map_err(|field| Error::Prepare { step: field, source: Errno::INVAL })?;
+        let may_set_groups = match set_thread_groups(&credentials.groups) {
+            Err(Errno::PERM) => false,
+            other => other.map(|()| true).map_err(failed("setgroups"))?,
+        };
         Ok(Self {
             user_namespace: namespace_id(proc.as_fd(), "thread-self/ns/user").map_err(failed("ns/user"))?,
             mount_namespace: namespace("thread-self/ns/mnt")?,
             pid_namespace: namespace("thread-self/ns/pid_for_children")?,
             root: folder("/")?,
             cwd: folder(".")?,
-            credentials: Credentials::parse(&status)
-                .map_err(|field| Error::Prepare { step: field, source: Errno::INVAL })?,
+            credentials,
+            may_set_groups,
             capabilities: capabilities(None).map_err(failed("capget"))?,
             proc,
         })
@@ -93,12 +101,21 @@ impl Home {
         Ok(Away { home: self })
     }
 
+    /// Takes on these supplementary groups. EPERM: they are not this thread's own, and none may be set.
+    pub(crate) fn set_groups(&self, groups: &[Gid]) -> Result<(), Errno> {
+        match self.may_set_groups {
+            true => set_thread_groups(groups),
+            false if groups == self.credentials.groups => Ok(()),
+            false => Err(Errno::PERM),
+        }
+    }
+
     /// Everything back as it was, in the order that each step permits the next.
     fn restore(&self, distance: Distance) -> Result<(), Errno> {
         set_capabilities(None, self.capabilities)?;
         raw::set_fsuid(self.credentials.fsuid)?;
         raw::set_fsgid(self.credentials.fsgid)?;
-        set_thread_groups(&self.credentials.groups)?;
+        self.set_groups(&self.credentials.groups)?;
         // A user id that changes takes capabilities with it.
         set_capabilities(None, self.capabilities)?;
         umask(self.credentials.umask);
@@ -133,12 +150,17 @@ pub(crate) fn join_mount_namespace(namespace: BorrowedFd<'_>) -> Result<(), Errn
     setns(namespace, CloneFlags::CLONE_NEWNS).map_err(from_nix)
 }
 
-/// Runs `child` while children of this thread are born into a pid namespace.
+/// Runs `child` while children of this thread are born into a pid namespace. EPERM: this thread would not get
+/// back into its own, which belongs to a user namespace above.
 pub(crate) fn with_children_in<T>(
     namespace: BorrowedFd<'_>,
     child: impl FnOnce() -> Result<T, Errno>,
 ) -> Result<T, Errno> {
     debug_assert!(DISTANCE.get().away, "the namespace is left on the way home");
+    HOME.with(|home| match home.get() {
+        Some(home) => setns(&home.pid_namespace, CloneFlags::CLONE_NEWPID).map_err(from_nix),
+        None => Ok(()),
+    })?;
     DISTANCE.set(Distance { pid_namespace: true, ..DISTANCE.get() });
     setns(namespace, CloneFlags::CLONE_NEWPID).map_err(from_nix)?;
     child()
