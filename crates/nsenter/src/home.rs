@@ -116,9 +116,9 @@ impl Home {
         let at = |step| move |errno| (step, errno);
         umask(credentials.umask);
         if credentials.groups != self.credentials.groups {
-            // Noted first: what has half happened is undone as well.
-            DISTANCE.set(Distance { groups: true, ..DISTANCE.get() });
+            // Noted only when done: in a user namespace that forbids it, going back would fail as well.
             set_thread_groups(&credentials.groups).map_err(at("setgroups"))?;
+            DISTANCE.set(Distance { groups: true, ..DISTANCE.get() });
         }
         let ids = (credentials.fsuid, credentials.fsgid);
         if ids != (self.credentials.fsuid, self.credentials.fsgid) {
