@@ -14,6 +14,7 @@ use tokio::task::{AbortHandle, JoinSet};
 use crate::engine::{Config, Engine, EngineError};
 use crate::handshake::{self, HandshakeError};
 use crate::resolver::Resolver;
+use crate::silence;
 use crate::socket::{Socket, SocketError};
 
 /// An agent: a resolver, and how to serve what it resolves.
@@ -197,7 +198,7 @@ impl Door {
 
     async fn handshake(&self, stream: UnixStream, number: u64) -> Result<(), HandshakeError> {
         let readable = match check_peer(&stream) {
-            Ok(()) => stream.readable().await.map_err(HandshakeError::Read),
+            Ok(()) => silence::broken(&stream).await.map_err(HandshakeError::Read),
             Err(error) => Err(error),
         };
         self.silent().connections.remove(&number);

@@ -26,6 +26,7 @@ mod agent;
 mod engine;
 mod handshake;
 mod resolver;
+mod silence;
 mod socket;
 mod state;
 
