@@ -126,7 +126,9 @@ impl Door {
     }
 
     async fn serve(&self, listener: Listener, container: Container) {
+        let unserved = Unserved(&container);
         let registry = self.resolve(&container).await;
+        std::mem::forget(unserved);
         let container = Arc::new(container);
         let handlers = registry.names().len();
         if let Err(error) = self.engine.serve(listener, Arc::clone(&container), registry) {
@@ -194,6 +196,19 @@ impl Door {
 
     fn silent(&self) -> MutexGuard<'_, Silent> {
         self.silent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A container that is being resolved. Dropped, it says that the agent has stopped before it was served.
+struct Unserved<'a>(&'a Container);
+
+impl Drop for Unserved<'_> {
+    fn drop(&mut self) {
+        tracing::warn!(
+            container = self.0.id,
+            pid = self.0.pid,
+            "not served yet: its notified calls fail with ENOSYS from now on"
+        );
     }
 }
 
