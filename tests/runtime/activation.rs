@@ -38,6 +38,33 @@ fn an_inherited_socket_is_served_and_left_in_place() {
 }
 
 #[test]
+fn the_units_capabilities_are_enough() {
+    let unit = include_str!("../../deploy/systemd/seccomp-agent.service");
+    let granted: Vec<_> = unit
+        .lines()
+        .filter_map(|line| line.strip_prefix("CapabilityBoundingSet="))
+        .flat_map(str::split_whitespace)
+        .map(|name| name.replace("CAP_", "+").to_lowercase())
+        .collect();
+    assert!(granted.len() > 5, "{granted:?}");
+
+    let bed = Bed::new().unwrap();
+    let mut command = Command::new("setpriv");
+    command.arg(format!("--bounding-set=-all,{}", granted.join(","))).arg("--no-new-privs");
+    command.arg(binaries::agent().unwrap()).args(["serve", "--resolver", "demo-basic"]);
+    command.arg("--socket").arg(bed.socket());
+    let daemon = Serve::by(&bed, command).start().unwrap();
+    let runc = Runc::new(&bed).unwrap();
+    let bundle = Bundle::new(&bed)
+        .unwrap()
+        .seccomp(profile::notifying(&["mkdir", "mount"], daemon.socket()))
+        .command(&["sh", "-c", "mkdir /abc && mount -t proc proc /root && cat /root/1/comm; true"]);
+    let ended = runc.run(&runc.unused_id("unit"), &bundle).unwrap();
+    assert_eq!(ended.stdout, "sh\n", "{ended}\n{}", daemon.log());
+    assert!(bundle.rootfs().join(format!("abc-pid-{}", bundle.init_pid().unwrap())).is_dir());
+}
+
+#[test]
 fn readiness_and_stopping_are_told() {
     let bed = Bed::new().unwrap();
     let path = bed.path().join("notify");

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use seccomp_agent_tests::{Bed, Bundle, Daemon, Runc, Usage, eventually, profile};
+use seccomp_agent_tests::{Bed, Bundle, Daemon, Runc, profile};
 
-/// How many containers are run before what the agent uses is taken as normal: allocators keep some memory.
+/// How many containers are run before what the agent uses is taken as normal: it starts threads and keeps memory.
 const WARM_UP: u32 = 20;
 /// How many containers come and go.
 const CONTAINERS: u32 = 200;
@@ -20,18 +20,17 @@ fn after_200_containers_descriptors_and_memory_are_as_before_and_no_cpu_is_used(
         .unwrap()
         .seccomp(profile::notifying(&["mkdir", "chmod", "openat"], daemon.socket()))
         .command(&["chmod", "777", "/"]);
-    let idle = daemon.usage().unwrap();
     let come_and_go = |count| {
         for _ in 0..count {
             let ended = runc.run(&runc.unused_id("churn"), &bundle).unwrap();
             assert!(ended.stderr.contains("Bad message"), "{ended}\n{}", daemon.log());
         }
-        settled(&daemon, idle.descriptors)
+        daemon.settled_usage().unwrap()
     };
 
     let before = come_and_go(WARM_UP);
     let after = come_and_go(CONTAINERS);
-    assert_eq!(after.descriptors, idle.descriptors, "{idle:?} {after:?}");
+    assert_eq!(after.descriptors, before.descriptors, "{before:?} {after:?}");
     assert!(after.threads <= before.threads, "{before:?} {after:?}");
     assert!(after.resident_kib <= before.resident_kib + SLACK_KIB, "{before:?} {after:?}");
 
@@ -39,11 +38,4 @@ fn after_200_containers_descriptors_and_memory_are_as_before_and_no_cpu_is_used(
     let later = daemon.usage().unwrap();
     // One tick of the processor's clock is the least that can be seen.
     assert!(later.cpu.saturating_sub(after.cpu) <= Duration::from_millis(10), "{after:?} {later:?}");
-}
-
-/// What the agent uses once the last container's listener is closed.
-fn settled(daemon: &Daemon, descriptors: usize) -> Usage {
-    eventually(Duration::from_secs(5), || daemon.usage().unwrap().descriptors <= descriptors);
-    std::thread::sleep(Duration::from_millis(200));
-    daemon.usage().unwrap()
 }

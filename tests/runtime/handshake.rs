@@ -1,6 +1,9 @@
 //! What the runtime says of a container reaches the resolver: at its start, and for each process that joins it.
 
-use seccomp_agent_tests::{Bed, Bundle, Daemon, Runc, profile};
+use std::os::unix::net::UnixStream;
+use std::time::Duration;
+
+use seccomp_agent_tests::{Bed, Bundle, Daemon, Runc, eventually, profile};
 
 #[test]
 fn metadata_and_annotations_reach_the_resolver() {
@@ -46,7 +49,7 @@ fn a_container_created_long_before_it_starts_is_served() {
         .command(&["mkdir", "/abc"]);
     let id = runc.unused_id("created");
     runc.create(&id, &bundle).unwrap();
-    std::thread::sleep(std::time::Duration::from_secs(3));
+    std::thread::sleep(Duration::from_secs(3));
     runc.start_created(&id).unwrap();
     let init = runc.state(&id).unwrap()["pid"].as_u64();
     let made = || {
@@ -55,6 +58,22 @@ fn a_container_created_long_before_it_starts_is_served() {
             .flatten()
             .any(|entry| entry.file_name().to_string_lossy().starts_with("abc-pid-"))
     };
-    let served = seccomp_agent_tests::eventually(std::time::Duration::from_secs(5), made);
+    let served = eventually(Duration::from_secs(5), made);
     assert!(served, "{init:?} {}", daemon.log());
+}
+
+#[test]
+fn a_peer_that_says_nothing_delays_nobody() {
+    let bed = Bed::new().unwrap();
+    let daemon = Daemon::serve(&bed, &["--resolver", "demo-basic"]).unwrap();
+    let silent: Vec<_> = (0..50).map(|_| UnixStream::connect(daemon.socket()).unwrap()).collect();
+    let runc = Runc::new(&bed).unwrap();
+    let bundle = Bundle::new(&bed)
+        .unwrap()
+        .seccomp(profile::notifying(&["chmod"], daemon.socket()))
+        .command(&["chmod", "777", "/"]);
+    let ended = runc.run(&runc.unused_id("beside-silent"), &bundle).unwrap();
+    assert!(ended.stderr.contains("Bad message"), "{ended}\n{}", daemon.log());
+    assert!(ended.took < Duration::from_secs(5), "{ended}");
+    drop(silent);
 }

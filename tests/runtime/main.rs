@@ -8,6 +8,7 @@ mod activation;
 mod callers;
 mod churn;
 mod command_line;
+mod custom_agent;
 mod demo;
 mod handshake;
 mod metrics;

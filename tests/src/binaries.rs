@@ -13,6 +13,11 @@ pub fn agent() -> anyhow::Result<PathBuf> {
     built(&profile_directory()?.join("seccomp-agent"))
 }
 
+/// An example.
+pub fn example(name: &str) -> anyhow::Result<PathBuf> {
+    built(&profile_directory()?.join("examples").join(name))
+}
+
 /// The probe, linked statically.
 pub fn probe() -> anyhow::Result<PathBuf> {
     built(&target_directory()?.join(PROBE_DIRECTORY).join("debug/probe"))

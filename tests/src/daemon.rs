@@ -1,5 +1,5 @@
 use std::fs::File;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -16,6 +16,11 @@ use crate::{Bed, Metrics, Usage, binaries, eventually};
 const START: Duration = Duration::from_secs(10);
 /// How long it may take to end: it promises half of it.
 const STOP: Duration = Duration::from_secs(10);
+
+/// How long an agent has to be unchanged to count as settled.
+const SETTLED: Duration = Duration::from_millis(300);
+/// How many times it may still change.
+const SETTLING_ROUNDS: u32 = 20;
 
 /// A running agent. Dropping it kills it.
 #[derive(Debug)]
@@ -73,7 +78,7 @@ impl Serve {
         self
     }
 
-    /// Starts it, and waits until its socket answers.
+    /// Starts it, and waits until it answers.
     pub fn start(mut self) -> anyhow::Result<Daemon> {
         let log = File::create(&self.log)?;
         // A process group of its own: what the terminal sends goes to whoever cleans up.
@@ -83,7 +88,7 @@ impl Serve {
         let mut ended = None;
         let serves = eventually(START, || {
             ended = daemon.child.try_wait().ok().flatten();
-            ended.is_some() || UnixStream::connect(&daemon.socket).is_ok()
+            ended.is_some() || daemon.serves()
         });
         match (serves, ended) {
             (true, None) => Ok(daemon),
@@ -102,6 +107,12 @@ impl Daemon {
     /// Where it listens.
     pub fn socket(&self) -> &Path {
         &self.socket
+    }
+
+    /// Whether the socket and the metrics endpoint, if it is to have one, can be connected to.
+    fn serves(&self) -> bool {
+        UnixStream::connect(&self.socket).is_ok()
+            && self.metrics.is_none_or(|address| TcpStream::connect(address).is_ok())
     }
 
     /// What it has logged so far.
@@ -124,6 +135,20 @@ impl Daemon {
     /// What it uses of the machine now.
     pub fn usage(&self) -> anyhow::Result<Usage> {
         Usage::of(self.child.id())
+    }
+
+    /// What it uses once that has not changed for a while, as when its last container has ended.
+    pub fn settled_usage(&self) -> anyhow::Result<Usage> {
+        let mut usage = self.usage()?;
+        for _ in 0..SETTLING_ROUNDS {
+            std::thread::sleep(SETTLED);
+            let now = self.usage()?;
+            if (now.descriptors, now.threads, now.cpu) == (usage.descriptors, usage.threads, usage.cpu) {
+                return Ok(now);
+            }
+            usage = now;
+        }
+        Ok(usage)
     }
 
     /// Sends it a signal.

@@ -12,6 +12,11 @@ pub(crate) fn agent() -> anyhow::Result<()> {
     command::run(&mut command::cargo(["build", "--package", "seccomp-agent"])?)
 }
 
+/// Builds the examples.
+pub(crate) fn examples() -> anyhow::Result<()> {
+    command::run(&mut command::cargo(["build", "--package", "seccomp-agent-examples", "--examples"])?)
+}
+
 /// Builds the agent as it is shipped, and says where it is.
 pub(crate) fn released_agent() -> anyhow::Result<PathBuf> {
     command::run(&mut command::cargo(["build", "--quiet", "--release", "--package", "seccomp-agent"])?)?;

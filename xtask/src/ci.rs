@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use anyhow::ensure;
+use anyhow::{Context, ensure};
 use seccomp_agent_tests::binaries;
 
 use crate::command;
@@ -22,9 +22,6 @@ const STEPS: &[Step] = &[
     ("tests", || cargo(&["xtask", "test"])),
     ("benchmarks", || cargo(&["xtask", "bench"])),
 ];
-
-/// Packages that are not published.
-const UNPUBLISHED: [&str; 4] = ["seccomp-agent-tests", "seccomp-agent-probe", "seccomp-agent-bench", "xtask"];
 
 /// Runs all steps, and shows what each took.
 pub(crate) fn run() -> anyhow::Result<()> {
@@ -88,15 +85,15 @@ fn documentation() -> anyhow::Result<()> {
     command::run(doc.env("RUSTDOCFLAGS", "-D warnings"))
 }
 
-/// Every library has to be fit for publishing. That it compiles is shown by the tests.
+/// Everything in `crates/` has to be fit for publishing. That it compiles is shown by the tests.
 fn packages() -> anyhow::Result<()> {
-    let mut package = command::cargo(["package", "--quiet", "--workspace", "--no-verify", "--allow-dirty"])?;
-    let members = command::output(&mut command::cargo(["tree", "--workspace", "--depth", "0"])?);
-    let members = members.unwrap_or_default();
-    for name in
-        UNPUBLISHED.iter().filter(|name| members.lines().any(|line| line.starts_with(&format!("{name} "))))
-    {
-        package.args(["--exclude", name]);
+    let members = command::output(&mut command::cargo(["tree", "--workspace", "--depth", "0"])?)
+        .context("cargo tree does not list the workspace")?;
+    let crates = command::root()?.join("crates");
+    let mut package = command::cargo(["package", "--quiet", "--no-verify", "--allow-dirty"])?;
+    // A line is `NAME vVERSION (DIRECTORY)`.
+    for line in members.lines().filter(|line| line.contains(&format!("({}/", crates.display()))) {
+        package.arg("--package").args(line.split(' ').next());
     }
     command::run(&mut package)
 }

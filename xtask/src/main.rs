@@ -51,19 +51,21 @@ enum Command {
 
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().command {
-        Command::Demo => demo::run(),
+        Command::Demo => demo::run().map(|()| ExitCode::SUCCESS),
         Command::Test(options) => test::run(&options),
         Command::Bench { arguments } => {
-            command::cargo(["run", "--quiet", "--release", "--package", "seccomp-agent-bench", "--"])
+            // What is measured beside the engine is the agent as it is shipped.
+            build::released_agent()
+                .and_then(|_| {
+                    command::cargo(["run", "--quiet", "--release", "--package", "seccomp-agent-bench", "--"])
+                })
                 .and_then(|mut bench| command::run(bench.args(arguments)))
+                .map(|()| ExitCode::SUCCESS)
         }
-        Command::Ci => ci::run(),
+        Command::Ci => ci::run().map(|()| ExitCode::SUCCESS),
     };
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    outcome.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
 }

@@ -25,15 +25,21 @@ pub(crate) const TIERS: &[Tier] = &[
     Tier {
         name: "kernel",
         containers: None,
-        runs: &[
-            &["--workspace", "--exclude", "seccomp-agent-tests", "--test", "*"],
-            &["--package", "seccomp-agent-tests", "--test", "kernel"],
-        ],
+        runs: &[&[
+            "--workspace",
+            "--exclude=seccomp-agent-handlers",
+            "--exclude=seccomp-agent-nsenter",
+            "--exclude=seccomp-agent-tests",
+            "--test=*",
+        ]],
     },
-    // Containers under runc.
+    // Acting as somebody else, which takes root, and containers under runc.
     Tier {
         name: "runtime",
         containers: Some(&[Tool::Runc, Tool::Busybox]),
-        runs: &[&["--package", "seccomp-agent-tests", "--test", "runtime"]],
+        runs: &[
+            &["--package=seccomp-agent-handlers", "--package=seccomp-agent-nsenter", "--test=*"],
+            &["--package=seccomp-agent-tests", "--test=runtime"],
+        ],
     },
 ];

@@ -9,11 +9,11 @@ use nix::sched::{CloneFlags, setns, unshare};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, openat, statat};
 use rustix::io::Errno;
 use rustix::process::{chroot, fchdir, umask};
-use rustix::thread::{CapabilitySets, Gid, capabilities, set_capabilities, set_thread_groups};
+use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities, set_thread_groups};
 
 use crate::error::Error;
 use crate::raw;
-use crate::status::{Credentials, MAX_STATUS};
+use crate::status::{Credentials, MAX_STATUS, Status};
 
 /// What a thread is when it acts for nobody.
 #[derive(Debug)]
@@ -26,8 +26,6 @@ pub(crate) struct Home {
     root: OwnedFd,
     cwd: OwnedFd,
     credentials: Credentials,
-    /// In a user namespace that was made without privileges, nobody may (`user_namespaces(7)`).
-    may_set_groups: bool,
     mount_namespace: OwnedFd,
     pid_namespace: OwnedFd,
 }
@@ -35,17 +33,28 @@ pub(crate) struct Home {
 /// A namespace's identity: device and inode of its file.
 pub(crate) type NamespaceId = (u64, u64);
 
-/// How far a thread is from home.
+/// How far a thread is from home: what has to be put back.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
+#[allow(clippy::struct_excessive_bools)] // Each is put back by itself.
 struct Distance {
     away: bool,
+    groups: bool,
+    file_system_ids: bool,
     mount_namespace: bool,
     pid_namespace: bool,
 }
 
 thread_local! {
     static HOME: OnceCell<Rc<Home>> = const { OnceCell::new() };
-    static DISTANCE: Cell<Distance> = const { Cell::new(Distance { away: false, mount_namespace: false, pid_namespace: false }) };
+    static DISTANCE: Cell<Distance> = const {
+        Cell::new(Distance {
+            away: false,
+            groups: false,
+            file_system_ids: false,
+            mount_namespace: false,
+            pid_namespace: false,
+        })
+    };
 }
 
 impl Home {
@@ -73,20 +82,15 @@ impl Home {
         unshare(CloneFlags::CLONE_FS).map_err(|errno| failed("unshare(CLONE_FS)")(from_nix(errno)))?;
         let status =
             read_status(proc.as_fd(), "thread-self/status").map_err(failed("/proc/thread-self/status"))?;
-        let credentials = Credentials::parse(&status)
-            .map_err(|field| Error::Prepare { step: field, source: Errno::INVAL })?;
-        let may_set_groups = match set_thread_groups(&credentials.groups) {
-            Err(Errno::PERM) => false,
-            other => other.map(|()| true).map_err(failed("setgroups"))?,
-        };
         Ok(Self {
             user_namespace: namespace_id(proc.as_fd(), "thread-self/ns/user").map_err(failed("ns/user"))?,
             mount_namespace: namespace("thread-self/ns/mnt")?,
             pid_namespace: namespace("thread-self/ns/pid_for_children")?,
             root: folder("/")?,
             cwd: folder(".")?,
-            credentials,
-            may_set_groups,
+            credentials: Status::parse(&status)
+                .map_err(|field| Error::Prepare { step: field, source: Errno::INVAL })?
+                .credentials,
             capabilities: capabilities(None).map_err(failed("capget"))?,
             proc,
         })
@@ -101,23 +105,46 @@ impl Home {
         Ok(Away { home: self })
     }
 
-    /// Takes on these supplementary groups. EPERM: they are not this thread's own, and none may be set.
-    pub(crate) fn set_groups(&self, groups: &[Gid]) -> Result<(), Errno> {
-        match self.may_set_groups {
-            true => set_thread_groups(groups),
-            false if groups == self.credentials.groups => Ok(()),
-            false => Err(Errno::PERM),
+    /// Takes on a task's umask, groups, file-system ids and these capabilities, in the order that each step
+    /// permits the next. What is the same as our own is left alone: each change of credentials is a copy of
+    /// them, and most of the cost of acting.
+    pub(crate) fn put_on(
+        &self,
+        credentials: &Credentials,
+        capabilities: CapabilitySet,
+    ) -> Result<(), (&'static str, Errno)> {
+        let at = |step| move |errno| (step, errno);
+        umask(credentials.umask);
+        if credentials.groups != self.credentials.groups {
+            // Noted first: what has half happened is undone as well.
+            DISTANCE.set(Distance { groups: true, ..DISTANCE.get() });
+            set_thread_groups(&credentials.groups).map_err(at("setgroups"))?;
         }
+        let ids = (credentials.fsuid, credentials.fsgid);
+        if ids != (self.credentials.fsuid, self.credentials.fsgid) {
+            DISTANCE.set(Distance { file_system_ids: true, ..DISTANCE.get() });
+            raw::set_fsgid(ids.1).map_err(at("setfsgid"))?;
+            raw::set_fsuid(ids.0).map_err(at("setfsuid"))?;
+        }
+        let mut sets = self.capabilities;
+        sets.effective = capabilities & sets.permitted;
+        set_capabilities(None, sets).map_err(at("capset"))
     }
 
     /// Everything back as it was, in the order that each step permits the next.
     fn restore(&self, distance: Distance) -> Result<(), Errno> {
         set_capabilities(None, self.capabilities)?;
-        raw::set_fsuid(self.credentials.fsuid)?;
-        raw::set_fsgid(self.credentials.fsgid)?;
-        self.set_groups(&self.credentials.groups)?;
-        // A user id that changes takes capabilities with it.
-        set_capabilities(None, self.capabilities)?;
+        if distance.file_system_ids {
+            raw::set_fsuid(self.credentials.fsuid)?;
+            raw::set_fsgid(self.credentials.fsgid)?;
+        }
+        if distance.groups {
+            set_thread_groups(&self.credentials.groups)?;
+        }
+        if distance.file_system_ids && self.capabilities.effective != self.capabilities.permitted {
+            // A user id that becomes zero brings capabilities with it.
+            set_capabilities(None, self.capabilities)?;
+        }
         umask(self.credentials.umask);
         if distance.pid_namespace {
             setns(&self.pid_namespace, CloneFlags::CLONE_NEWPID).map_err(from_nix)?;
@@ -203,10 +230,12 @@ pub(crate) fn read_status(directory: BorrowedFd<'_>, path: &str) -> Result<Vec<u
     let file = openat(directory, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
     let mut status = Vec::with_capacity(USUAL);
     while status.len() < MAX_STATUS {
-        status.reserve(USUAL / 4);
-        if rustix::io::read(&file, rustix::buffer::spare_capacity(&mut status))? == 0 {
+        let room = status.capacity() - status.len();
+        // The kernel writes all there is at once: less than there is room for is the end.
+        if rustix::io::read(&file, rustix::buffer::spare_capacity(&mut status))? < room {
             return Ok(status);
         }
+        status.reserve(status.len());
     }
     Err(Errno::TOOBIG)
 }

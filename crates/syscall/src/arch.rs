@@ -217,7 +217,7 @@ mod tests {
     #[test]
     fn x32_is_told_by_the_number() {
         assert_eq!(Arch::of(0xC000_003E, 83), Arch::X86_64);
-        assert_eq!(Arch::of(0xC000_003E, X32_BIT | 83), Arch::X32);
+        assert_eq!(Arch::of(0xC000_003E, X32_BIT + 83), Arch::X32);
         assert_eq!(Arch::of(0x1234, 83), Arch::Unknown);
     }
 }

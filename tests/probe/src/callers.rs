@@ -1,11 +1,12 @@
 //! Callers in numbers: threads beside each other, processes that are killed or stopped inside a call.
 
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, ensure};
+use anyhow::{Context, bail, ensure};
 use rustix::process::{Pid, Signal, getppid, kill_process};
 
 /// Executes `program` in a child while another thread makes calls, and prints how long the first took and
@@ -39,6 +40,13 @@ pub(crate) fn exec_beside_thread(program: &Path) -> anyhow::Result<()> {
         longest.as_millis()
     );
     Ok(())
+}
+
+/// Executes `command` in place of this process, as the user `uid` and the group `gid` alone.
+pub(crate) fn run_as(uid: u32, gid: u32, command: &[String]) -> anyhow::Result<()> {
+    let [program, arguments @ ..] = command else { bail!("nothing to execute") };
+    let error = Command::new(program).args(arguments).uid(uid).gid(gid).exec();
+    Err(error).with_context(|| format!("cannot execute {program}"))
 }
 
 /// Makes `calls` calls from each of `threads` threads.

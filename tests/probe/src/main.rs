@@ -49,6 +49,16 @@ enum Command {
         /// The program
         program: PathBuf,
     },
+    /// Executes a command as another user, without capabilities and other groups
+    As {
+        /// The user's number
+        uid: u32,
+        /// The group's number
+        gid: u32,
+        /// What is executed
+        #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
+        command: Vec<String>,
+    },
     /// Makes getppid calls from many threads
     Threads {
         /// How many threads
@@ -84,6 +94,7 @@ fn main() -> anyhow::Result<()> {
         Command::Chmod { by, path } => chmod::report(&by, &path),
         Command::HandOver { socket, id, syscall, command } => handover::run(&socket, &id, &syscall, &command),
         Command::ExecBesideThread { program } => callers::exec_beside_thread(&program),
+        Command::As { uid, gid, command } => callers::run_as(uid, gid, &command),
         Command::Threads { threads, calls } => callers::many_threads(threads, calls),
         Command::KillCallers { children } => callers::kill(children),
         Command::StopCallers { times } => callers::stop_and_continue(times),

@@ -2,8 +2,8 @@
 
 use std::path::Path;
 use std::process::Command;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 
 use anyhow::{Context, ensure};
 use nix::sys::signal::{SigSet, Signal};
@@ -15,7 +15,15 @@ pub(super) struct Stage {
     runc: Arc<Runc>,
     daemon: Daemon,
     bed: Bed,
-    interrupted: Arc<AtomicBool>,
+    interruption: Arc<Interruption>,
+}
+
+/// What the signal's thread tells the others.
+#[derive(Default)]
+struct Interruption {
+    came: AtomicBool,
+    /// Held while containers are being deleted.
+    cleaning: Mutex<()>,
 }
 
 /// What a container said, for its output to be checked.
@@ -32,17 +40,17 @@ impl Stage {
     pub(super) fn set(agent: &Path) -> anyhow::Result<Self> {
         let bed = Bed::new()?;
         let runc = Arc::new(Runc::new(&bed)?);
-        let interrupted = Arc::new(AtomicBool::new(false));
-        watch(&runc, &interrupted)?;
+        let interruption = Arc::<Interruption>::default();
+        watch(&runc, &interruption)?;
         let mut serve = Command::new(agent);
         serve.args(["serve", "--resolver", "demo-basic", "--socket"]).arg(bed.socket());
         let daemon = Serve::by(&bed, serve).start()?;
-        Ok(Self { runc, daemon, bed, interrupted })
+        Ok(Self { runc, daemon, bed, interruption })
     }
 
     /// Whether a signal came.
     pub(super) fn is_interrupted(&self) -> bool {
-        self.interrupted.load(Relaxed)
+        self.interruption.came.load(Relaxed)
     }
 
     /// Runs `command` in a new container whose calls `notified` go to the agent, and shows both.
@@ -83,14 +91,22 @@ impl Stage {
     }
 }
 
+impl Drop for Stage {
+    fn drop(&mut self) {
+        // The directory is to be removed when nothing is written to it any more.
+        drop(self.interruption.cleaning.lock());
+    }
+}
+
 /// Blocks the signals that end a program, here and in the threads to come, and waits for them in a thread.
-fn watch(runc: &Arc<Runc>, interrupted: &Arc<AtomicBool>) -> anyhow::Result<()> {
+fn watch(runc: &Arc<Runc>, interruption: &Arc<Interruption>) -> anyhow::Result<()> {
     let signals: SigSet = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP].into_iter().collect();
     signals.thread_block().context("cannot block signals")?;
-    let (runc, interrupted) = (Arc::downgrade(runc), Arc::clone(interrupted));
+    let (runc, interruption) = (Arc::downgrade(runc), Arc::clone(interruption));
     std::thread::spawn(move || {
         while signals.wait().is_ok() {
-            interrupted.store(true, Relaxed);
+            let _cleaning = interruption.cleaning.lock();
+            interruption.came.store(true, Relaxed);
             let Some(runc) = runc.upgrade() else { break };
             // What remains is deleted again, and complained of, when the runtime is dropped.
             let _ = runc.delete_all();
@@ -101,12 +117,14 @@ fn watch(runc: &Arc<Runc>, interrupted: &Arc<AtomicBool>) -> anyhow::Result<()> 
 
 /// The command with quotes where a shell wants them.
 fn as_typed(command: &[&str]) -> String {
-    let word = |word: &&str| {
-        if word.contains(|c: char| " $*\\|;&<>".contains(c)) {
+    let quoted = |word: &&str| {
+        if word.contains('\'') {
+            format!("\"{word}\"")
+        } else if word.contains(|c: char| " $*\\|;&<>".contains(c)) {
             format!("'{word}'")
         } else {
             (*word).to_owned()
         }
     };
-    command.iter().map(word).collect::<Vec<_>>().join(" ")
+    command.iter().map(quoted).collect::<Vec<_>>().join(" ")
 }

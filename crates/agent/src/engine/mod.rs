@@ -115,7 +115,7 @@ struct Shared {
     slots: Arc<SlotTable>,
     table: Table,
     /// All listeners, ordered by [`Listener::compare`], so that a duplicate is found by a few comparisons.
-    all: Mutex<Vec<Arc<Served>>>,
+    all: Mutex<Vec<(Key, Arc<Served>)>>,
     count: AtomicU32,
     delays: Delays,
     monitor: Monitor,
@@ -185,7 +185,7 @@ impl Engine {
 
     /// The containers of all listeners that are being served.
     pub fn containers(&self) -> Vec<Arc<Container>> {
-        self.shared.all().iter().map(|served| Arc::clone(&served.container)).collect()
+        self.shared.all().iter().map(|(_, served)| Arc::clone(&served.container)).collect()
     }
 
     /// Answers what is in flight, waits for the handlers to return, for `patience` at most, and ends the
@@ -202,22 +202,23 @@ impl Engine {
         let shared = &self.shared;
         shared.stopping.store(true, Ordering::SeqCst);
         let _written = rustix::io::write(&shared.stop, &1_u64.to_ne_bytes());
+        let release_held = || shared.delays.drain().into_iter().for_each(|held| shared.release(held));
         while shared.alive.load(Ordering::SeqCst) > 0 && Instant::now() < deadline {
-            for held in shared.delays.drain() {
-                shared.release(held);
-            }
+            release_held();
             for worker in shared.workers().iter().filter(|worker| worker.status.read().is_receiving()) {
                 worker.thread.interrupt();
             }
             std::thread::sleep(STOP_POLL);
         }
+        // Idle workers end before this thread has looked once, and the last of the others may have left a call.
+        release_held();
         shared.monitor.stop();
         if let Some(monitor) = self.monitor.take() {
             // It ends by itself; one that panicked has said so.
             let _ended = monitor.join();
         }
         let all = std::mem::take(&mut *shared.all());
-        for served in all {
+        for (_, served) in all {
             shared.forget(&served);
         }
     }
@@ -247,7 +248,7 @@ impl Shared {
         }
         let mut all = self.all();
         let place = match find(&all, &listener) {
-            Ok(at) => return Err(EngineError::Duplicate { container: all[at].container.id.clone() }),
+            Ok(at) => return Err(EngineError::Duplicate { container: all[at].1.container.id.clone() }),
             Err(place) => place,
         };
         let meter = self.observer.as_ref().map(|observer| observer.listener_added(&container));
@@ -255,13 +256,13 @@ impl Shared {
             .table
             .insert(|key| Served::new(key, listener, container, registry, meter))
             .ok_or(EngineError::TooMany)?;
-        all.insert(place, Arc::clone(&served));
+        all.insert(place, (served.key, Arc::clone(&served)));
         self.count.fetch_add(1, Ordering::Relaxed);
         drop(all);
 
         let data = epoll::EventData::new_u64(served.key.as_u64());
         if let Err(errno) = epoll::add(&self.epoll, &served.listener, data, WATCH) {
-            self.all().retain(|other| other.key != served.key);
+            self.take_out(served.key);
             self.forget(&served);
             return Err(EngineError::Watch(errno));
         }
@@ -273,7 +274,7 @@ impl Shared {
         if let Some(errno) = error {
             tracing::error!(container = served.container.id, error = %errno, "the listener cannot be served any more");
         }
-        self.all().retain(|other| other.key != served.key);
+        self.take_out(served.key);
         self.forget(served);
     }
 
@@ -404,6 +405,13 @@ impl Shared {
         }
     }
 
+    fn take_out(&self, key: Key) {
+        let mut all = self.all();
+        if let Some(at) = all.iter().position(|(other, _)| *other == key) {
+            all.remove(at);
+        }
+    }
+
     fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::SeqCst)
     }
@@ -412,7 +420,7 @@ impl Shared {
         self.workers.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn all(&self) -> MutexGuard<'_, Vec<Arc<Served>>> {
+    fn all(&self) -> MutexGuard<'_, Vec<(Key, Arc<Served>)>> {
         self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -421,6 +429,6 @@ impl Shared {
 const WATCH: epoll::EventFlags = epoll::EventFlags::IN.union(epoll::EventFlags::ONESHOT);
 
 /// Where `listener` is among `all`, or belongs. A kernel without `kcmp(2)` finds no duplicates.
-fn find(all: &[Arc<Served>], listener: &Listener) -> Result<usize, usize> {
-    all.binary_search_by(|served| served.listener.compare(listener).unwrap_or(Order::Less))
+fn find(all: &[(Key, Arc<Served>)], listener: &Listener) -> Result<usize, usize> {
+    all.binary_search_by(|(_, served)| served.listener.compare(listener).unwrap_or(Order::Less))
 }

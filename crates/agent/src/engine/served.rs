@@ -1,4 +1,6 @@
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use seccomp_agent_notify::Listener;
 use seccomp_agent_registry::{Container, Registry};
@@ -14,7 +16,16 @@ pub(super) struct Served {
     pub(super) registry: Arc<Registry>,
     pub(super) meter: Option<Arc<dyn Meter>>,
     gate: Mutex<Gate>,
+    /// When its last event came, in microseconds since it was added.
+    last_event: AtomicU64,
+    added: Instant,
 }
+
+/// A listener whose events come closer together than this is busy.
+const BUSY: Duration = Duration::from_millis(5);
+
+/// Before the first event.
+const NEVER: u64 = u64::MAX;
 
 /// How much of the agent one listener uses. At its limits it is not received from, so a container can hold up
 /// nobody but itself.
@@ -53,7 +64,15 @@ impl Served {
         registry: Arc<Registry>,
         meter: Option<Arc<dyn Meter>>,
     ) -> Self {
-        Self { key, listener, container, registry, meter, gate: Mutex::default() }
+        let (gate, last_event, added) = (Mutex::default(), AtomicU64::new(NEVER), Instant::now());
+        Self { key, listener, container, registry, meter, gate, last_event, added }
+    }
+
+    /// Notes an event: whether the one before came shortly ago, so that another is likely to follow.
+    pub(super) fn is_busy(&self) -> bool {
+        let now = u64::try_from(self.added.elapsed().as_micros()).unwrap_or(NEVER);
+        let last = self.last_event.swap(now, Ordering::Relaxed);
+        last != NEVER && Duration::from_micros(now.saturating_sub(last)) < BUSY
     }
 
     pub(super) fn gate(&self) -> MutexGuard<'_, Gate> {

@@ -66,7 +66,8 @@ pub(super) fn run(shared: &Arc<Shared>, worker: &Worker, mut slot: Slot) {
         }
         let Some(served) = shared.table.find(Key::from_u64(number)) else { continue };
         worker.set_serving(Some(&served));
-        let stop = own(shared, worker, &served, &mut slot, another_waits);
+        let adopted = served.is_busy() && another_waits;
+        let stop = own(shared, worker, &served, &mut slot, adopted);
         worker.set_serving(None);
         match stop {
             Stop::Pause => shared.wait_again(&served),
@@ -78,9 +79,9 @@ pub(super) fn run(shared: &Arc<Shared>, worker: &Worker, mut slot: Slot) {
 
 /// Receives and answers, alone, until there is a reason to stop.
 ///
-/// While another worker waits for all listeners, this one *adopts* its listener: it blocks in RECV, the shortest
-/// way from a call to its answer, and the monitor interrupts it when the listener falls idle. Otherwise it
-/// receives only what is pending.
+/// A busy listener is *adopted*, while another worker waits for all the others: this one blocks in RECV, the
+/// shortest way from a call to its answer, and the monitor interrupts it when the listener falls idle. From any
+/// other it receives only what is pending.
 fn own(
     shared: &Arc<Shared>,
     worker: &Worker,

@@ -1,0 +1,28 @@
+//! How soon a container is served.
+
+use crate::Effort;
+use crate::peers;
+use crate::report::{Bound, Report, median};
+use crate::server::{Kind, Server};
+
+/// Containers that start one after the other, or all at once.
+const ONE_BY_ONE: u32 = 200;
+const AT_ONCE: u32 = 1000;
+
+pub fn measure(effort: Effort, report: &mut Report) -> anyhow::Result<()> {
+    report.heading(&format!("from connecting to the first answer (median of {}, in turns)", effort.rounds));
+    for (name, count, at_once, times, unit, scale) in [
+        ("one container at a time", ONE_BY_ONE, false, 2.0, "us", 1.0),
+        ("1,000 containers at once, until all are served", AT_ONCE, true, 1.5, "ms", 1e3),
+    ] {
+        let (mut floors, mut agents) = (Vec::new(), Vec::new());
+        for _ in 0..effort.rounds {
+            floors.push(peers::measure(Server::start(Kind::Floor)?.socket(), count, at_once)? / scale);
+            agents.push(peers::measure(Server::start(Kind::Agent)?.socket(), count, at_once)? / scale);
+        }
+        let floor = median(floors);
+        report.add("start", &format!("{name}: floor"), floor, unit, Bound::None);
+        report.add("start", &format!("{name}: agent"), median(agents), unit, Bound::AtMost { floor, times });
+    }
+    Ok(())
+}

@@ -1,0 +1,1 @@
+//! The examples are the files beside this crate's manifest; see `docs/custom-agent.md`.
