@@ -9,9 +9,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
+use rustix::net::sockopt::socket_peercred;
 use seccomp_agent_agent::{Config as EngineConfig, Engine, ResolveError};
 use seccomp_agent_launcher::{
-    Capabilities, Handover, Launcher, connect, enter_user_namespace, is_privileged,
+    Capabilities, Handover, Launcher, connect, enter_user_namespace, is_privileged, join_user_namespace,
 };
 use seccomp_agent_registry::{Container, Registry, Status};
 
@@ -47,13 +48,14 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<u8> {
     });
 
     // While there is one thread: a user namespace is for a whole process, and so is a signal mask.
-    if !is_privileged() {
+    let stream = socket.filter(|_| loadable.filter.has_listener()).map(|path| connect(&path)).transpose()?;
+    if !is_privileged() && !is_joined(stream.as_ref())? {
         enter_user_namespace()?;
     }
     let foreground = Foreground::take()?;
-    let agent = match socket {
+    let agent = match stream {
         _ if !loadable.filter.has_listener() => Answerer::Nobody,
-        Some(socket) => Answerer::Agent(connect(&socket)?),
+        Some(stream) => Answerer::Agent(stream),
         None => {
             let mut engine = EngineConfig::default();
             engine.workers = config.workers.unwrap_or(engine.workers);
@@ -87,6 +89,13 @@ enum Answerer {
     Agent(UnixStream),
     /// This process.
     Here(Engine),
+}
+
+/// Whether the agent is root in another user namespace, which this process is in now.
+fn is_joined(agent: Option<&UnixStream>) -> anyhow::Result<bool> {
+    let Some(stream) = agent else { return Ok(false) };
+    let peer = socket_peercred(stream).context("asking who listens at the agent's socket")?;
+    Ok(join_user_namespace(peer.pid.as_raw_nonzero().get().cast_unsigned())?)
 }
 
 fn registry(

@@ -57,4 +57,4 @@ pub use init::run_if_init;
 pub use launcher::Launcher;
 pub use rustix::process::Signal;
 pub use user::{InvalidUser, User};
-pub use user_namespace::{UserNamespaceError, enter_user_namespace, is_privileged};
+pub use user_namespace::{UserNamespaceError, enter_user_namespace, is_privileged, join_user_namespace};

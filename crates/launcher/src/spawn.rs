@@ -138,11 +138,12 @@ fn execute(
     unsafe { libc::fcntl(inherited.as_raw_fd(), libc::F_SETFD, 0) };
     // SAFETY: the arrays are null-terminated and were made before the clone.
     unsafe {
-        libc::execveat(
+        libc::syscall(
+            libc::SYS_execveat,
             image.as_raw_fd(),
             c"".as_ptr(),
-            arguments.pointers.as_ptr().cast(),
-            environment.pointers.as_ptr().cast(),
+            arguments.pointers.as_ptr(),
+            environment.pointers.as_ptr(),
             libc::AT_EMPTY_PATH,
         )
     };

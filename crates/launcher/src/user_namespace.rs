@@ -5,7 +5,8 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use nix::sched::{CloneFlags, unshare};
+use nix::sched::{CloneFlags, setns, unshare};
+use rustix::fs::fstat;
 use rustix::process::{getegid, geteuid, getpid};
 use rustix::thread::{CapabilitySet, Gid, Uid, capabilities, set_thread_res_gid, set_thread_res_uid};
 
@@ -30,6 +31,14 @@ pub enum UserNamespaceError {
     /// The programs that map the ids of `/etc/subuid` and `/etc/subgid` said no.
     #[error("newuidmap and newgidmap failed: {0}")]
     MapByProgram(String),
+    /// That of another process could not be joined.
+    #[error("joining the user namespace of process {pid} failed: {source}")]
+    Join {
+        /// The process.
+        pid: u32,
+        /// What went wrong.
+        source: nix::Error,
+    },
     /// Its root could not be assumed.
     #[error("becoming user 0 of the user namespace failed: {0}")]
     BecomeRoot(#[source] rustix::io::Errno),
@@ -58,6 +67,29 @@ pub fn enter_user_namespace() -> Result<(), UserNamespaceError> {
         Some(mapper) => mapper.map()?,
         None => map_own_ids(uid, gid)?,
     }
+    become_root()
+}
+
+/// Joins the user namespace of the process `pid` and becomes root in it, if it is another than this process's and
+/// one that this process may look at; else false. This process must have
+/// one thread, and its user have made that namespace.
+///
+/// So a container can be launched for an agent that is root in a user namespace: it acts for containers of its
+/// own namespace only.
+pub fn join_user_namespace(pid: u32) -> Result<bool, UserNamespaceError> {
+    let open = |process: &str| fs::File::open(format!("/proc/{process}/ns/user"));
+    let (Ok(theirs), Ok(ours)) = (open(&pid.to_string()), open("self")) else { return Ok(false) };
+    let is_same = fstat(&theirs).ok().map(|stat| (stat.st_dev, stat.st_ino))
+        == fstat(&ours).ok().map(|stat| (stat.st_dev, stat.st_ino));
+    if is_same {
+        return Ok(false);
+    }
+    setns(theirs, CloneFlags::CLONE_NEWUSER).map_err(|source| UserNamespaceError::Join { pid, source })?;
+    become_root()?;
+    Ok(true)
+}
+
+fn become_root() -> Result<(), UserNamespaceError> {
     set_thread_res_gid(Gid::ROOT, Gid::ROOT, Gid::ROOT).map_err(UserNamespaceError::BecomeRoot)?;
     set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT).map_err(UserNamespaceError::BecomeRoot)
 }
