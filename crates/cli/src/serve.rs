@@ -24,20 +24,20 @@ pub(crate) fn serve(args: &ServeArgs) -> anyhow::Result<()> {
 async fn run(config: &Config) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("waiting for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("waiting for SIGINT")?;
-    let inherited = inherited::socket()?;
-    let from = if inherited.is_some() { "systemd".into() } else { config.socket.display().to_string() };
-    let socket = inherited.map_or_else(|| Socket::bind(&config.socket), Ok)?;
-
     let mut agent =
         Agent::new(resolve::by(config.resolver)).fallback(config.fallback, config.resolve_deadline);
     if let Some(workers) = config.workers {
         agent = agent.engine(|engine| engine.workers = workers);
     }
+    // Before there is a socket: an address that is taken must not end an agent that answers already.
     if let Some(address) = config.metrics_bind_address {
         let metrics = Arc::new(Metrics::new());
         agent = agent.engine(|engine| engine.observer = Some(metrics.observer()));
         metrics::serve(address, metrics).await?;
     }
+    let inherited = inherited::socket()?;
+    let from = if inherited.is_some() { "systemd".into() } else { config.socket.display().to_string() };
+    let socket = inherited.map_or_else(|| Socket::bind(&config.socket), Ok)?;
     agent = agent
         .engine(|engine| tracing::info!(features = ?engine.features, workers = engine.workers, "starting"));
 
