@@ -8,7 +8,7 @@ use serde::Deserialize;
 use crate::args::{LogFormat, LogLevel, ResolverKind, ServeArgs};
 
 /// Where runtimes find the agent unless told otherwise.
-const DEFAULT_SOCKET: &str = "/run/seccomp-agent.socket";
+pub(crate) const DEFAULT_SOCKET: &str = "/run/seccomp-agent.socket";
 /// The largest configuration file; a larger one is something else.
 const MAX_CONFIG: u64 = 1024 * 1024;
 /// How long the resolver may take: the container's init is blocked meanwhile.

@@ -5,6 +5,7 @@ mod config;
 mod inherited;
 mod log;
 mod metrics;
+mod oci_runtime;
 mod serve;
 
 use std::process::ExitCode;
@@ -21,6 +22,7 @@ fn main() -> ExitCode {
     let args = Args::parse();
     let outcome = match args.command {
         Command::Serve(options) => serve::serve(&options),
+        Command::OciRuntime(options) => oci_runtime::run(&options),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
