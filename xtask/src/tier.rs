@@ -34,10 +34,10 @@ pub(crate) const TIERS: &[Tier] = &[
             "--test=*",
         ]],
     },
-    // Acting as somebody else, which takes root, and containers under runc.
+    // Acting as somebody else, which takes root, and containers under runtimes and engines.
     Tier {
         name: "runtime",
-        containers: Some(&[Tool::Runc, Tool::Busybox]),
+        containers: Some(&[Tool::Runc, Tool::Crun, Tool::Podman, Tool::Docker, Tool::Busybox]),
         runs: &[
             &["--package=seccomp-agent", "--test=*"],
             &["--package=seccomp-agent-handlers", "--package=seccomp-agent-nsenter", "--test=*"],

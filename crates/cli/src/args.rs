@@ -26,6 +26,13 @@ pub(crate) enum Command {
     Serve(ServeArgs),
     /// Run a command in a container of its own, under a seccomp profile
     Run(RunArgs),
+    /// Be the OCI runtime of an engine that drops `listenerPath`, such as docker
+    ///
+    /// Name it as a runtime of the engine. At `create` and `run` it adds listenerPath to the bundle's config.json,
+    /// if the profile there notifies calls and says no listenerPath; then it executes the runtime with the same
+    /// arguments. All arguments from the first that is none of its own options are the runtime's, --help and
+    /// --version included.
+    OciRuntime(OciRuntimeArgs),
 }
 
 /// The options of `serve`. Each overrides the key of the same name in the configuration file.
@@ -114,6 +121,36 @@ fn annotation(text: &str) -> Result<(String, String), &'static str> {
     Ok((key.to_owned(), value.to_owned()))
 }
 
+/// The options of `oci-runtime`. Each overrides the key of the same name in the configuration file.
+#[derive(Debug, Default, clap::Args)]
+#[command(
+    disable_help_flag = true,
+    disable_version_flag = true,
+    after_help = "Exit status: the runtime's; 1 if it could not be called, with the reason on stderr and in its \
+        --log. In docker's daemon.json:\n\n  \
+        \"runtimes\": {\"seccomp-agent\": {\"path\": \"/usr/local/bin/seccomp-agent\", \"runtimeArgs\": [\"oci-runtime\"]}}"
+)]
+pub(crate) struct OciRuntimeArgs {
+    /// Read settings from a YAML file [default: /etc/seccomp-agent/oci-runtime.yaml, if it is there]
+    #[arg(long = "agent-config", value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// The runtime to execute [default: runc]
+    #[arg(long, value_name = "PROGRAM")]
+    pub(crate) runtime: Option<PathBuf>,
+    /// The agent's socket [default: the profile's listenerPath, or else /run/seccomp-agent.socket]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) listener_path: Option<String>,
+    /// What the agent's resolver is told [default: the profile's listenerMetadata, or else nothing]
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) listener_metadata: Option<String>,
+    /// Take listenerPath and listenerMetadata from this seccomp profile, the one that the engine is given
+    #[arg(long, value_name = "FILE")]
+    pub(crate) profile: Option<PathBuf>,
+    /// The runtime's arguments
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENTS")]
+    pub(crate) runtime_args: Vec<OsString>,
+}
+
 /// Ways to choose the handlers of a container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -162,5 +199,26 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Args::command().debug_assert();
+    }
+
+    #[test]
+    fn what_follows_the_wrappers_own_options_is_the_runtimes() {
+        for (own, runtimes) in [
+            ("", "--version"),
+            ("", "--help"),
+            ("", "-v"),
+            ("", "--root /r --log /l create --bundle /b --listener-path /no id"),
+            ("--runtime crun", "--root=/r state id"),
+            ("--listener-path /s --listener-metadata a=b", "--unknown create --runtime x id"),
+            ("--profile /p", "exec id sh -- -c x"),
+            ("--agent-config /c", "create --config /other id"),
+            ("", ""),
+        ] {
+            let line = format!("seccomp-agent oci-runtime {own} {runtimes}");
+            let args = Args::try_parse_from(line.split_whitespace()).unwrap();
+            let Command::OciRuntime(args) = args.command else { panic!("{line}") };
+            let expected: Vec<_> = runtimes.split_whitespace().map(OsString::from).collect();
+            assert_eq!(args.runtime_args, expected, "{line}");
+        }
     }
 }

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use crate::args::{LogFormat, LogLevel, ResolverKind, ServeArgs};
 
 /// Where runtimes find the agent unless told otherwise.
-const DEFAULT_SOCKET: &str = "/run/seccomp-agent.socket";
+pub(crate) const DEFAULT_SOCKET: &str = "/run/seccomp-agent.socket";
 /// The largest configuration file; a larger one is something else.
 const MAX_CONFIG: u64 = 1024 * 1024;
 /// How long the resolver may take: the container's init is blocked meanwhile.
@@ -201,7 +201,7 @@ mod tests {
         for level in 1..30 {
             let before = level - 1;
             let aliases = vec![format!("*a{before}"); 10].join(", ");
-            bomb += &format!("a{level}: &a{level} [{aliases}]\n");
+            bomb.extend([format!("a{level}: &a{level} [{aliases}]\n")]);
         }
         let begin = std::time::Instant::now();
         for text in [

@@ -5,6 +5,7 @@ mod config;
 mod inherited;
 mod log;
 mod metrics;
+mod oci_runtime;
 mod resolve;
 mod run;
 mod serve;
@@ -31,6 +32,7 @@ fn main() -> ExitCode {
     let (outcome, failure) = match args.command {
         Command::Serve(options) => (serve::serve(&options).map(|()| 0), 1),
         Command::Run(options) => (run::run(&options), run::OWN_FAILURE),
+        Command::OciRuntime(options) => (oci_runtime::run(&options).map(|()| 0), 1),
     };
     match outcome {
         Ok(status) => ExitCode::from(status),
