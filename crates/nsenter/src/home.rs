@@ -177,12 +177,17 @@ pub(crate) fn join_mount_namespace(namespace: BorrowedFd<'_>) -> Result<(), Errn
     setns(namespace, CloneFlags::CLONE_NEWNS).map_err(from_nix)
 }
 
-/// Runs `child` while children of this thread are born into a pid namespace.
+/// Runs `child` while children of this thread are born into a pid namespace. EPERM: this thread would not get
+/// back into its own, which belongs to a user namespace above.
 pub(crate) fn with_children_in<T>(
     namespace: BorrowedFd<'_>,
     child: impl FnOnce() -> Result<T, Errno>,
 ) -> Result<T, Errno> {
     debug_assert!(DISTANCE.get().away, "the namespace is left on the way home");
+    HOME.with(|home| match home.get() {
+        Some(home) => setns(&home.pid_namespace, CloneFlags::CLONE_NEWPID).map_err(from_nix),
+        None => Ok(()),
+    })?;
     DISTANCE.set(Distance { pid_namespace: true, ..DISTANCE.get() });
     setns(namespace, CloneFlags::CLONE_NEWPID).map_err(from_nix)?;
     child()
