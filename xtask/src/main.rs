@@ -7,6 +7,7 @@ mod build;
 mod ci;
 mod command;
 mod demo;
+mod fuzz;
 #[cfg(test)]
 mod house;
 mod test;
@@ -45,6 +46,10 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Look for inputs that break a parser of outside bytes, with cargo-fuzz and a nightly compiler
+    ///
+    /// Installs cargo-fuzz below the target directory if it is missing. The tests replay fuzz/corpus without either.
+    Fuzz(fuzz::Options),
     /// Everything that a change has to pass: format, lints, licences, documentation, packages, tests, benchmarks
     ///
     /// Shows the seconds that each step takes, goes on after a failure, and exits with 1 if there was one.
@@ -64,6 +69,7 @@ fn main() -> ExitCode {
                 .and_then(|mut bench| command::run(bench.args(arguments)))
                 .map(|()| ExitCode::SUCCESS)
         }
+        Command::Fuzz(options) => fuzz::run(&options).map(|()| ExitCode::SUCCESS),
         Command::Ci => ci::run().map(|()| ExitCode::SUCCESS),
     };
     outcome.unwrap_or_else(|error| {

@@ -218,6 +218,14 @@ mod tests {
     }
 
     #[test]
+    fn no_file_of_the_corpus_breaks_the_reader() {
+        let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus/config");
+        let files = std::fs::read_dir(corpus).unwrap();
+        let texts = files.map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap());
+        assert!(texts.filter(|text| File::parse(text).is_ok()).count() >= 1);
+    }
+
+    #[test]
     fn an_empty_file_changes_nothing() {
         assert!(File::parse("\n# nothing\n").is_ok_and(|file| file.socket.is_none()));
     }
