@@ -16,3 +16,4 @@ mod oci_runtime;
 mod runtimes;
 mod shutdown;
 mod socket;
+mod states;

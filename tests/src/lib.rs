@@ -28,6 +28,7 @@ pub mod profile;
 
 mod bed;
 mod bundle;
+mod capture;
 mod daemon;
 mod docker;
 mod ended;
@@ -38,6 +39,7 @@ mod runc;
 
 pub use bed::{Bed, eventually};
 pub use bundle::Bundle;
+pub use capture::Capture;
 pub use daemon::{Daemon, Serve};
 pub use docker::Docker;
 pub use ended::{Ended, run_for};

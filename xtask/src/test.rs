@@ -18,7 +18,7 @@ const ALL: &str = "all";
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
     /// unit: pure logic. kernel: real notifications, no privilege. runtime: root, containers under
-    /// runc, crun, podman and docker
+    /// runc, crun, podman and docker. cri: root, pods under containerd
     #[arg(long, default_value = ALL, value_parser = PossibleValuesParser::new(names()))]
     tier: String,
     /// Run only tests whose name contains this

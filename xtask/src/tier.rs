@@ -44,4 +44,10 @@ pub(crate) const TIERS: &[Tier] = &[
             &["--package=seccomp-agent-tests", "--test=runtime"],
         ],
     },
+    // Pods, as Kubernetes has containerd run them.
+    Tier {
+        name: "cri",
+        containers: Some(&[Tool::Runc, Tool::Containerd, Tool::Busybox]),
+        runs: &[&["--package=seccomp-agent-tests", "--test=cri"]],
+    },
 ];

@@ -19,6 +19,8 @@ pub(crate) enum Tool {
     Podman,
     /// A container engine, with its daemon.
     Docker,
+    /// The container engine of Kubernetes, with `ctr`.
+    Containerd,
     /// A busybox that needs no library of the host.
     Busybox,
 }
@@ -31,6 +33,7 @@ impl Tool {
             Tool::Crun => "crun",
             Tool::Podman => "podman",
             Tool::Docker => "docker.io",
+            Tool::Containerd => "containerd",
             Tool::Busybox => "busybox-static",
         }
     }
@@ -44,6 +47,7 @@ impl Tool {
             Tool::Crun => run(&["crun"]),
             Tool::Podman => run(&["podman", "conmon"]),
             Tool::Docker => run(&["docker", "dockerd"]),
+            Tool::Containerd => run(&["containerd", "ctr"]),
             // ldd succeeds for what is linked dynamically.
             Tool::Busybox => {
                 binaries::busybox().is_ok_and(|path| command::output(Command::new("ldd").arg(path)).is_none())
