@@ -73,6 +73,6 @@ pub use exec_delay::ExecDelay;
 pub use modes::Modes;
 pub use mount::Mount;
 pub use nodes::{Devices, Nodes};
-pub use openings::{HostFile, Openings};
+pub use openings::{HostFile, Openings, RelativePath};
 pub use owners::Owners;
 pub use pattern::Pattern;
