@@ -62,6 +62,7 @@ mod nodes;
 mod openings;
 mod owners;
 mod pattern;
+mod warnings;
 
 pub use any_call::AnyCall;
 pub use arguments::Numbers;
