@@ -57,8 +57,11 @@ impl Caller {
         let folder = |name: &'static str| openat(&proc, name, path, Mode::empty()).map_err(failed(name));
         let (root, cwd) = (folder("root")?, folder("cwd")?);
         let status = read_status(proc.as_fd(), "status").map_err(failed("status"))?;
-        let Status { tgid, names, credentials } =
-            Status::parse(&status).map_err(|field| Error::Status { tid, field })?;
+        let Status { tgid, names, credentials } = Status::parse(&status).map_err(|field| match field {
+            // The kernel leaves it out of the status of a task that ends.
+            "Umask" => Error::Gone,
+            field => Error::Status { tid, field },
+        })?;
         let process = if tgid == tid { None } else { Some(folder_of(tgid)?) };
         let user_namespace = namespace_id(proc.as_fd(), "ns/user").map_err(failed("ns/user"))?;
         let is_in_our_user_namespace = user_namespace == home.user_namespace;

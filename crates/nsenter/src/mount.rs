@@ -6,7 +6,7 @@ use rustix::mount::{FsOpenFlags, MoveMountFlags, fsconfig_set_fd, fsopen, move_m
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 
 use crate::error::Error;
-use crate::home::{Home, join_mount_namespace, with_children_in};
+use crate::home::{Home, join_mount_namespace};
 use crate::raw;
 use crate::scene::Scene;
 
@@ -54,12 +54,12 @@ impl Scene<'_> {
     /// A context to mount the procfs of `namespace` (`fsopen(2)`); it takes a grant of `CAP_SYS_ADMIN`.
     ///
     /// `by_option`: the kernel takes the namespace as a mount option (Linux 6.17). Before, a child makes the
-    /// context inside the namespace: it lives for one system call, and for its sake the process becomes not
-    /// dumpable.
+    /// context inside the namespace: it has none of our descriptors, lives for one system call, and for its sake
+    /// the process becomes not dumpable.
     pub fn open_procfs(&self, namespace: &PidNamespace, by_option: bool) -> Result<OwnedFd, Errno> {
         if !by_option {
             set_dumpable_behavior(DumpableBehavior::NotDumpable)?;
-            return with_children_in(namespace.0.as_fd(), raw::fsopen_proc_in_child);
+            return raw::fsopen_proc_in_child(namespace.0.as_fd());
         }
         let context = fsopen(c"proc", FsOpenFlags::FSOPEN_CLOEXEC)?;
         fsconfig_set_fd(context.as_fd(), c"pidns", namespace.0.as_fd())?;

@@ -70,7 +70,8 @@ impl<'a> Scene<'a> {
     }
 
     /// A directory to mount onto: an `O_PATH` descriptor. It may be one of procfs: what covers it is seen in
-    /// the caller's mount namespace only.
+    /// the caller's mount namespace, and where the mount that it is on is shared, in those that it propagates to:
+    /// the host's as well, as natively (`mount_namespaces(7)`).
     pub fn mount_point(&self, path: &CStr) -> Result<OwnedFd, Errno> {
         walk(self.caller, &Base::cwd(), path, OFlags::DIRECTORY)
     }
