@@ -11,7 +11,7 @@ use crate::command;
 /// Which targets to run, and for how long.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// One target of fuzz/fuzz_targets; all of them if absent
+    /// One target of `fuzz/fuzz_targets`; all of them if absent
     target: Option<String>,
     /// How long each runs
     #[arg(long, default_value_t = 60)]
