@@ -91,7 +91,8 @@ fn the_bounds_in_the_security_model_are_those_of_the_sources() {
         let cells: Vec<_> = row.split('|').map(|cell| cell.trim().trim_matches('`')).collect();
         let [name, value, file, ..] = cells[..] else { panic!("{row}") };
         let source = std::fs::read_to_string(root().join(file)).unwrap();
-        let defined = source.lines().find(|line| line.contains(&format!("const {name}: "))).unwrap_or_default();
+        let defined =
+            source.lines().find(|line| line.contains(&format!("const {name}: "))).unwrap_or_default();
         assert!(defined.ends_with(&format!(" = {value};")), "{name} is {defined:?} in {file}, not {value}");
         count += 1;
     }
