@@ -26,10 +26,12 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Show the agent answering the calls of containers under runc, and check each answer
+    /// Show the agent answering the calls of containers, and check each answer
     ///
-    /// Builds the agent, installs what is missing (runc and a static busybox, by apt, as root), serves a socket
-    /// in a temporary directory, and removes everything afterwards. Exits with 1 if an answer is wrong.
+    /// Builds the agent, shows everything under runc with the agent beside it, and again under `seccomp-agent
+    /// run`, and removes everything afterwards. As root it installs what is missing by apt: runc and a static
+    /// busybox. Without root there is the second half, and busybox has to be there. Exits with 1 if an answer is
+    /// wrong.
     Demo,
     /// Run the tests of one tier, or of all
     ///

@@ -27,6 +27,7 @@ pub(crate) const TIERS: &[Tier] = &[
         containers: None,
         runs: &[&[
             "--workspace",
+            "--exclude=seccomp-agent",
             "--exclude=seccomp-agent-handlers",
             "--exclude=seccomp-agent-nsenter",
             "--exclude=seccomp-agent-tests",
@@ -38,6 +39,7 @@ pub(crate) const TIERS: &[Tier] = &[
         name: "runtime",
         containers: Some(&[Tool::Runc, Tool::Crun, Tool::Podman, Tool::Docker, Tool::Busybox]),
         runs: &[
+            &["--package=seccomp-agent", "--test=*"],
             &["--package=seccomp-agent-handlers", "--package=seccomp-agent-nsenter", "--test=*"],
             &["--package=seccomp-agent-tests", "--test=runtime"],
         ],

@@ -3,6 +3,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
+use seccomp_agent_launcher::{Capabilities, User};
 use serde::Deserialize;
 
 /// Answers the seccomp notifications of containers.
@@ -30,6 +31,8 @@ pub(crate) enum Command {
     /// arguments. All arguments from the first that is none of its own options are the runtime's, --help and
     /// --version included.
     OciRuntime(OciRuntimeArgs),
+    /// Run a command in a container of its own, under a seccomp profile
+    Run(RunArgs),
 }
 
 /// The options of `serve`. Each overrides the key of the same name in the configuration file.
@@ -55,6 +58,67 @@ pub(crate) struct ServeArgs {
     /// Serve Prometheus metrics on this address, at `/metrics`
     #[arg(long, value_name = "ADDR")]
     pub(crate) metrics_bind_address: Option<SocketAddr>,
+}
+
+/// The options of `run`.
+#[derive(Debug, clap::Args)]
+#[command(
+    long_about = "Run a command in a container of its own, under a seccomp profile\n\n\
+    The command gets mount, pid, ipc and uts namespaces, a fresh /proc, the capabilities of a Docker container and \
+    no_new_privs. The listener of its filter goes to --agent, in the message that runc sends, or is answered here. \
+    Without --profile, exactly those calls are notified that the resolver has handlers for. Without root, a user \
+    namespace takes its place.",
+    after_help = "Exit status: that of COMMAND, or 128 and the signal that ended it; 125 failure of this program, \
+    126 COMMAND cannot be executed, 127 COMMAND is not found."
+)]
+pub(crate) struct RunArgs {
+    /// Load this seccomp profile, in the JSON of the OCI runtime specification; exactly, or not at all
+    #[arg(long, value_name = "FILE")]
+    pub(crate) profile: Option<PathBuf>,
+    /// Hand the listener to the agent at this socket [default: the profile's listenerPath, without --resolver]
+    #[arg(long, value_name = "SOCKET")]
+    pub(crate) agent: Option<PathBuf>,
+    /// How to choose the handlers that answer here [default: none]
+    #[arg(long, value_enum)]
+    pub(crate) resolver: Option<ResolverKind>,
+    /// Read settings from a YAML file, as `serve` does
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Use this directory as the root filesystem
+    #[arg(long, value_name = "DIR")]
+    pub(crate) rootfs: Option<PathBuf>,
+    /// Run the command as this user and these groups, all numbers [default: 0:0]
+    #[arg(long, value_name = "UID[:GID[,GID…]]")]
+    pub(crate) user: Option<User>,
+    /// Give a capability, or ALL, beyond those of a Docker container
+    #[arg(long, value_name = "CAP")]
+    pub(crate) cap_add: Vec<Capabilities>,
+    /// Take a capability away, or ALL
+    #[arg(long, value_name = "CAP")]
+    pub(crate) cap_drop: Vec<Capabilities>,
+    /// Let set-user-ID programs work: leave `no_new_privs` off
+    #[arg(long)]
+    pub(crate) new_privs: bool,
+    /// The container's name, also its host name [default: run-PID, and the host's own name]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    /// An annotation of the container, for the agent
+    #[arg(long, value_name = "KEY=VALUE", value_parser = annotation)]
+    pub(crate) annotation: Vec<(String, String)>,
+    /// Text for the agent [default: the profile's listenerMetadata]
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) metadata: Option<String>,
+    /// Log what is at least as important as this, on stderr [default: warn]
+    #[arg(long, value_enum, value_name = "LEVEL")]
+    pub(crate) log_level: Option<LogLevel>,
+    /// The command and its arguments
+    #[arg(required = true, trailing_var_arg = true, value_name = "COMMAND")]
+    pub(crate) command: Vec<OsString>,
+}
+
+fn annotation(text: &str) -> Result<(String, String), &'static str> {
+    let (key, value) = text.split_once('=').ok_or("an annotation is KEY=VALUE")?;
+    Ok((key.to_owned(), value.to_owned()))
 }
 
 /// The options of `oci-runtime`. Each overrides the key of the same name in the configuration file.

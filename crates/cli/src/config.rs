@@ -1,3 +1,4 @@
+use std::io::Read;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -67,7 +68,7 @@ pub(crate) enum ConfigError {
 /// The file as it is written.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
-struct File {
+pub(crate) struct File {
     socket: Option<PathBuf>,
     resolver: Option<ResolverKind>,
     log_format: Option<LogFormat>,
@@ -140,17 +141,18 @@ impl Config {
 impl File {
     fn read(path: &Path) -> Result<Self, ConfigError> {
         let failed = |source| ConfigError::Read { path: path.to_owned(), source };
-        let size = std::fs::metadata(path).map_err(failed)?.len();
-        if size > MAX_CONFIG {
-            return Err(failed(std::io::Error::other(format!(
-                "it has {size} bytes, more than {MAX_CONFIG}"
-            ))));
+        // Read, not asked for: a device or a pipe has no size.
+        let mut text = String::new();
+        let file = std::fs::File::open(path).map_err(failed)?;
+        file.take(MAX_CONFIG + 1).read_to_string(&mut text).map_err(failed)?;
+        if text.len() as u64 > MAX_CONFIG {
+            return Err(failed(std::io::Error::other(format!("it has more than {MAX_CONFIG} bytes"))));
         }
-        let text = std::fs::read_to_string(path).map_err(failed)?;
         Self::parse(&text).map_err(|message| ConfigError::Parse { path: path.to_owned(), message })
     }
 
-    fn parse(text: &str) -> Result<Self, String> {
+    /// The reader's own budget bounds nesting and what aliases expand to.
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
         if text.trim().is_empty() {
             return Ok(Self::default());
         }
@@ -185,6 +187,34 @@ mod tests {
     fn a_value_out_of_range_says_what_is_in_range() {
         let message = File::parse("workers: 0\n").unwrap_err();
         assert!(message.contains("from 2 to 64"), "{message}");
+    }
+
+    #[test]
+    fn an_endless_file_is_read_up_to_the_limit() {
+        let args = ServeArgs { config: Some("/dev/zero".into()), ..ServeArgs::default() };
+        assert!(Config::load(&args).unwrap_err().to_string().contains("more than"));
+    }
+
+    #[test]
+    fn aliases_and_nesting_are_bounded() {
+        let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
+        for level in 1..30 {
+            let before = level - 1;
+            let aliases = vec![format!("*a{before}"); 10].join(", ");
+            bomb += &format!("a{level}: &a{level} [{aliases}]\n");
+        }
+        let begin = std::time::Instant::now();
+        for text in [
+            bomb.clone(),
+            bomb + "socket: *a29\n",
+            format!("socket: {}{}\n", "[".repeat(400_000), "]".repeat(400_000)),
+            "- ".repeat(400_000),
+            "? ".repeat(400_000),
+            "{a: ".repeat(200_000),
+        ] {
+            assert!(File::parse(&text).is_err());
+        }
+        assert!(begin.elapsed() < std::time::Duration::from_secs(20), "{:?}", begin.elapsed());
     }
 
     #[test]

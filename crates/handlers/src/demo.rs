@@ -3,9 +3,9 @@ use std::time::Duration;
 
 use seccomp_agent_registry::{Container, Errno, Handler, Registry};
 
+use crate::any_call::AnyCall;
 use crate::directories::Directories;
 use crate::exec_delay::ExecDelay;
-use crate::fixed_errno::FixedErrno;
 use crate::mount::Mount;
 use crate::pattern::Pattern;
 
@@ -19,7 +19,7 @@ pub fn demo_basic(container: &Container) -> Registry {
     let mut registry = Registry::new();
     let suffix = format!("-pid-{}", container.init_pid);
     on_all(&mut registry, &["mkdir", "mkdirat"], Directories::with_suffix(suffix));
-    on_all(&mut registry, &["chmod", "fchmod", "fchmodat", "fchmodat2"], FixedErrno(Errno::BADMSG));
+    on_all(&mut registry, &["chmod", "fchmod", "fchmodat", "fchmodat2"], AnyCall::Errno(Errno::BADMSG));
     on_all(&mut registry, &["mount"], Mount::procfs());
     let delay = ExecDelay::new(Pattern::new("/bin/true"), Duration::from_secs(2));
     on_all(&mut registry, &["execve", "execveat"], delay);

@@ -1,7 +1,8 @@
-use rustix::fs::{Mode, mkdirat};
+use rustix::fs::mkdirat;
 use seccomp_agent_nsenter::{AT_FDCWD, Caller, Capabilities, EntryPath};
 use seccomp_agent_registry::{Call, Handler, Verdict};
 
+use crate::arguments::permissions;
 use crate::emulate::{Failure, emulate};
 
 /// `mkdir(2)` and `mkdirat(2)`, made as the caller: owner, umask, set-group-ID and default ACLs of the parent
@@ -11,7 +12,8 @@ use crate::emulate::{Failure, emulate};
 /// name.
 ///
 /// **Cannot know** whether a caller that is interrupted after the directory was made calls again: it then gets
-/// EEXIST for its own directory, as after an interrupted call on a network file system.
+/// EEXIST for its own directory, as after an interrupted call on a network file system. A caller in a user
+/// namespace of its own continues, or, if there is a suffix, is served without the capabilities it has there.
 #[derive(Clone, Debug, Default)]
 pub struct Directories {
     suffix: String,
@@ -36,6 +38,9 @@ impl Directories {
         };
         let path = call.memory().path(path)?;
         let caller = Caller::open(call.tid())?;
+        if self.suffix.is_empty() && !caller.is_in_our_user_namespace() {
+            return Ok(Verdict::Continue);
+        }
         let base = caller.base(dirfd, &path)?;
         let entry = EntryPath::with_suffix(&path, &self.suffix);
         let mode = permissions(mode);
@@ -55,10 +60,4 @@ impl Handler for Directories {
     fn handle(&self, call: &Call<'_>) -> Verdict {
         emulate(call, |call| self.make(call))
     }
-}
-
-/// The part of a mode argument that is not the type.
-#[allow(clippy::cast_possible_truncation)] // As the kernel does: `umode_t` is an `unsigned short`.
-pub(crate) fn permissions(mode: u64) -> Mode {
-    Mode::from_raw_mode(u32::from(mode as u16))
 }

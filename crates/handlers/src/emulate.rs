@@ -1,4 +1,4 @@
-use seccomp_agent_nsenter::Error;
+use seccomp_agent_nsenter::{Caller, Error};
 use seccomp_agent_registry::{Call, Errno, ReadError, Verdict};
 
 /// Why an emulated call fails.
@@ -54,5 +54,19 @@ pub fn emulate(call: &Call<'_>, deed: impl FnOnce(&Call<'_>) -> Result<Verdict, 
             );
         }
         Verdict::Errno(failure.errno())
+    })
+}
+
+/// [`emulate`], as the caller and with what is granted to it.
+///
+/// A caller in another user namespace than ours continues: its capabilities count there, and ours, granted or
+/// not, do not. The kernel does for it exactly what it may do itself.
+pub fn emulate_for(
+    call: &Call<'_>,
+    deed: impl FnOnce(&Call<'_>, &Caller) -> Result<Verdict, Failure>,
+) -> Verdict {
+    emulate(call, |call| {
+        let caller = Caller::open(call.tid())?;
+        if caller.is_in_our_user_namespace() { deed(call, &caller) } else { Ok(Verdict::Continue) }
     })
 }

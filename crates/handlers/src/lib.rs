@@ -5,19 +5,24 @@
 //! | handler | calls | grants |
 //! |---|---|---|
 //! | [`Directories`] | `mkdir`, `mkdirat` | nothing but a suffix to the name |
+//! | [`Nodes`] | `mknod`, `mknodat` | `CAP_MKNOD` for listed devices |
+//! | [`Modes`] | `chmod`, `fchmod`, `fchmodat`, `fchmodat2` | `CAP_FOWNER`, `CAP_FSETID` |
+//! | [`Owners`] | `chown`, `lchown`, `fchown`, `fchownat` | `CAP_CHOWN` towards listed ids |
+//! | [`Attributes`] | `setxattr`, `removexattr` and their `l` and `f` forms | attributes by name prefix |
+//! | [`Openings`] | `open`, `openat`, `openat2`, `creat` | listed files, devices and directories of the host |
 //! | [`Mount`] | `mount` | the procfs of the caller's own pid namespace |
 //! | [`ExecDelay`] | `execve`, `execveat` | nothing: it delays |
-//! | [`FixedErrno`] | any | nothing: it refuses |
+//! | [`AnyCall`] | any | nothing: it answers without looking |
 //!
 //! None of them is on until a registry is told so; [`demo_basic`] is a registry that uses all.
 //!
 //! # The next handler
-//! A handler that acts copies its arguments, opens its [`Caller`](seccomp_agent_nsenter::Caller), and acts as
-//! the caller with what it grants. [`emulate`] turns what goes wrong into the answer:
+//! A handler that acts copies its arguments and acts as the caller with what it grants. [`emulate_for`] opens the
+//! caller and turns what goes wrong into the answer:
 //!
 //! ```
 //! use rustix::fs::symlinkat;
-//! use seccomp_agent_handlers::{Failure, emulate};
+//! use seccomp_agent_handlers::{Failure, emulate_for};
 //! use seccomp_agent_nsenter::{Base, Caller, Capabilities, EntryPath};
 //! use seccomp_agent_registry::{Call, Handler, Registry, Verdict};
 //!
@@ -26,14 +31,13 @@
 //!
 //! impl Handler for Symlinks {
 //!     fn handle(&self, call: &Call<'_>) -> Verdict {
-//!         emulate(call, link)
+//!         emulate_for(call, link)
 //!     }
 //! }
 //!
-//! fn link(call: &Call<'_>) -> Result<Verdict, Failure> {
+//! fn link(call: &Call<'_>, caller: &Caller) -> Result<Verdict, Failure> {
 //!     let content = call.memory().path(call.arg(0))?;
 //!     let path = EntryPath::new(&call.memory().path(call.arg(1))?);
-//!     let caller = Caller::open(call.tid())?;
 //!     caller.act(|| call.is_valid(), Capabilities::empty(), |scene| {
 //!         let place = scene.place(&Base::cwd(), &path)?;
 //!         symlinkat(&content, place.directory(), place.name())
@@ -45,18 +49,30 @@
 //! registry.on("symlinkat", Symlinks)?;
 //! # Ok::<(), seccomp_agent_registry::UnknownSyscall>(())
 //! ```
+mod any_call;
+mod arguments;
+mod attributes;
 mod demo;
 mod directories;
 mod emulate;
 mod exec_delay;
-mod fixed_errno;
+mod modes;
 mod mount;
+mod nodes;
+mod openings;
+mod owners;
 mod pattern;
 
+pub use any_call::AnyCall;
+pub use arguments::Numbers;
+pub use attributes::Attributes;
 pub use demo::demo_basic;
 pub use directories::Directories;
-pub use emulate::{Failure, emulate};
+pub use emulate::{Failure, emulate, emulate_for};
 pub use exec_delay::ExecDelay;
-pub use fixed_errno::FixedErrno;
+pub use modes::Modes;
 pub use mount::Mount;
+pub use nodes::{Devices, Nodes};
+pub use openings::{HostFile, Openings};
+pub use owners::Owners;
 pub use pattern::Pattern;

@@ -43,6 +43,10 @@ impl Mount {
 
 impl Handler for Mount {
     fn handle(&self, call: &Call<'_>) -> Verdict {
+        if call.tid() == 0 {
+            // Its arguments cannot be read; most are none of ours.
+            return Verdict::Continue;
+        }
         emulate(call, |call| match Request::read(call)? {
             Some(request) if request.kind.as_deref() == Some(c"proc") => mount_procfs(call, &request),
             _ => Ok(Verdict::Continue),

@@ -5,12 +5,8 @@ mod support;
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::Command;
 
-use nix::sched::{CloneFlags, unshare};
-use rustix::mount::{MountPropagationFlags, mount_change};
 use rustix::thread::{CapabilitySet, remove_capability_from_bounding_set};
 use seccomp_agent_handlers::Mount;
 use seccomp_agent_notify::Features;
@@ -19,19 +15,11 @@ use seccomp_agent_registry::Registry;
 /// Runs a script in busybox's shell, as `uid`, in mount and pid namespaces of its own and without `CAP_SYS_ADMIN`;
 /// returns what it printed.
 fn script(registry: Option<Registry>, features: Features, uid: u32, script: String) -> String {
-    support::run_with(
-        registry,
-        features,
-        || {
-            unshare(CloneFlags::CLONE_NEWNS | CloneFlags::CLONE_NEWPID).unwrap();
-            mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).unwrap();
-            remove_capability_from_bounding_set(CapabilitySet::SYS_ADMIN).unwrap();
-        },
-        move || {
-            let run = Command::new("busybox").args(["sh", "-c", &script]).uid(uid).gid(uid).output().unwrap();
-            String::from_utf8(run.stdout).unwrap() + &String::from_utf8(run.stderr).unwrap()
-        },
-    )
+    let transform = || {
+        support::unshare_namespaces();
+        remove_capability_from_bounding_set(CapabilitySet::SYS_ADMIN).unwrap();
+    };
+    support::script(registry, features, uid, transform, script)
 }
 
 fn mounting() -> Registry {

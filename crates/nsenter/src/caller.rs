@@ -2,17 +2,18 @@ use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 
-use rustix::fs::{CWD, Mode, OFlags, openat};
-use rustix::io::Errno;
-use rustix::process::{chroot, fchdir, umask};
-use rustix::thread::{CapabilitySet, set_capabilities, set_thread_groups};
+use rustix::fs::{Mode, OFlags, openat};
+use rustix::io::{Errno, fcntl_dupfd_cloexec};
+use rustix::process::{chroot, fchdir};
+use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 
 use crate::error::Error;
 use crate::home::{Away, Home, namespace_id, read_status};
 use crate::mount::{MountNamespace, PidNamespace};
+use crate::own::{Link, Names, OwnLink};
 use crate::raw;
 use crate::scene::Scene;
-use crate::status::Credentials;
+use crate::status::{Credentials, Status, parse_flags};
 
 /// A task that waits in a notified call, with everything of it that decides what a path means and what it may
 /// do: opened and read once, to be acted on after the notification has proved to be still valid.
@@ -24,6 +25,9 @@ pub struct Caller {
     home: Rc<Home>,
     /// Its directory in our procfs. Whatever is looked up there is this task's, or nobody's.
     proc: OwnedFd,
+    /// The directory of its process, if that is another.
+    process: Option<OwnedFd>,
+    names: Names,
     root: OwnedFd,
     cwd: OwnedFd,
     credentials: Credentials,
@@ -46,15 +50,19 @@ impl Caller {
             }
         };
         let path = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let proc =
-            openat(&home.proc, tid.to_string(), path, Mode::empty()).map_err(failed("the directory"))?;
+        let folder_of = |task: u32| {
+            openat(&home.proc, task.to_string(), path, Mode::empty()).map_err(failed("the directory"))
+        };
+        let proc = folder_of(tid)?;
         let folder = |name: &'static str| openat(&proc, name, path, Mode::empty()).map_err(failed(name));
         let (root, cwd) = (folder("root")?, folder("cwd")?);
         let status = read_status(proc.as_fd(), "status").map_err(failed("status"))?;
-        let credentials = Credentials::parse(&status).map_err(|field| Error::Status { tid, field })?;
+        let Status { tgid, names, credentials } =
+            Status::parse(&status).map_err(|field| Error::Status { tid, field })?;
+        let process = if tgid == tid { None } else { Some(folder_of(tgid)?) };
         let user_namespace = namespace_id(proc.as_fd(), "ns/user").map_err(failed("ns/user"))?;
         let is_in_our_user_namespace = user_namespace == home.user_namespace;
-        Ok(Self { tid, home, proc, root, cwd, credentials, is_in_our_user_namespace })
+        Ok(Self { tid, home, proc, process, names, root, cwd, credentials, is_in_our_user_namespace })
     }
 
     /// The thread id.
@@ -80,15 +88,7 @@ impl Caller {
         if starts_elsewhere || dirfd == AT_FDCWD {
             return Ok(Base(None));
         }
-        if dirfd < 0 {
-            return Err(Error::Call(Errno::BADF));
-        }
-        let opened = openat(&self.proc, format!("fd/{dirfd}"), OFlags::PATH | OFlags::CLOEXEC, Mode::empty());
-        opened.map(|fd| Base(Some(fd))).map_err(|errno| match errno {
-            Errno::NOENT => Error::Call(Errno::BADF),
-            Errno::SRCH => Error::Gone,
-            source => Error::Open { tid: self.tid, entry: "fd", source },
-        })
+        self.open_descriptor(dirfd).map(|fd| Base(Some(fd)))
     }
 
     /// The mount namespace it is in.
@@ -103,8 +103,9 @@ impl Caller {
     }
 
     /// Asks `is_valid` whether the caller still waits, and if so runs `deed` **as the caller**: with its root,
-    /// working directory, umask, file-system ids, supplementary groups and effective capabilities, and with
-    /// those that `grant` adds. Then the thread is itself again. A panic of `deed` finds it so.
+    /// umask, file-system ids, supplementary groups and effective capabilities, and with those that `grant`
+    /// adds. Paths of the [`Scene`] begin at its working directory. Then the thread is itself again. A panic of
+    /// `deed` finds it so.
     ///
     /// Capabilities count in the user namespace they are held in. A caller in another one than ours is served
     /// without any, granted or not.
@@ -137,19 +138,89 @@ impl Caller {
         Ok(outcome?)
     }
 
-    /// Takes on the caller's state, in the order that each step permits the next.
     fn put_on(&self, capabilities: CapabilitySet) -> Result<(), (&'static str, Errno)> {
         let at = |step| move |errno| (step, errno);
         fchdir(&self.root).map_err(at("fchdir(root)"))?;
         chroot(c".").map_err(at("chroot"))?;
-        fchdir(&self.cwd).map_err(at("fchdir(cwd)"))?;
-        umask(self.credentials.umask);
-        set_thread_groups(&self.credentials.groups).map_err(at("setgroups"))?;
-        raw::set_fsgid(self.credentials.fsgid).map_err(at("setfsgid"))?;
-        raw::set_fsuid(self.credentials.fsuid).map_err(at("setfsuid"))?;
-        let mut sets = self.home.capabilities;
-        sets.effective = capabilities & sets.permitted;
-        set_capabilities(None, sets).map_err(at("capset"))
+        self.home.put_on(&self.credentials, capabilities)
+    }
+
+    /// Holds what the caller has open as `fd`, as `O_PATH`: EBADF if nothing.
+    pub(crate) fn open_descriptor(&self, fd: i32) -> Result<OwnedFd, Error> {
+        self.of_descriptor("fd", fd, |entry| {
+            openat(&self.proc, entry, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+        })
+    }
+
+    /// [`open_descriptor`](Self::open_descriptor), or the working directory.
+    pub(crate) fn directory_argument(&self, dirfd: i32) -> Result<OwnedFd, Error> {
+        if dirfd != AT_FDCWD {
+            return self.open_descriptor(dirfd);
+        }
+        let copy = fcntl_dupfd_cloexec(&self.cwd, 0);
+        copy.map_err(|source| Error::Open { tid: self.tid, entry: "cwd", source })
+    }
+
+    /// How the caller has opened `fd`.
+    pub(crate) fn descriptor_flags(&self, fd: i32) -> Result<OFlags, Error> {
+        let info = self.of_descriptor("fdinfo", fd, |entry| read_status(self.proc.as_fd(), entry))?;
+        let flags = parse_flags(&info).ok_or(Error::Status { tid: self.tid, field: "flags" })?;
+        Ok(OFlags::from_bits_retain(flags))
+    }
+
+    fn of_descriptor<T>(
+        &self,
+        folder: &'static str,
+        fd: i32,
+        open: impl FnOnce(&str) -> Result<T, Errno>,
+    ) -> Result<T, Error> {
+        if fd < 0 {
+            return Err(Error::Call(Errno::BADF));
+        }
+        open(&format!("{folder}/{fd}")).map_err(|errno| match errno {
+            Errno::NOENT => Error::Call(Errno::BADF),
+            Errno::SRCH => Error::Gone,
+            source => Error::Open { tid: self.tid, entry: folder, source },
+        })
+    }
+
+    pub(crate) fn home(&self) -> &Home {
+        &self.home
+    }
+
+    pub(crate) const fn root(&self) -> &OwnedFd {
+        &self.root
+    }
+
+    /// What procfs calls it.
+    pub(crate) const fn names(&self) -> &Names {
+        &self.names
+    }
+
+    /// While acting: opens what a magic link of the caller's own leads to, in **our** procfs, where its
+    /// directory has been held since before its notification was valid. The kernel follows such links for the
+    /// caller unasked; of us it asks capabilities, so we have our own for this one call.
+    pub(crate) fn open_own(&self, own: OwnLink<'_>) -> Result<OwnedFd, Errno> {
+        let directory = match &self.process {
+            Some(process) if !own.of_thread => process,
+            _ => &self.proc,
+        };
+        let acting = capabilities(None)?;
+        set_capabilities(None, self.home.capabilities)?;
+        let path = OFlags::PATH | OFlags::CLOEXEC;
+        let opened = match own.link {
+            Link::Root => openat(directory, c"root", path, Mode::empty()),
+            Link::Cwd => openat(directory, c"cwd", path, Mode::empty()),
+            Link::Fd(number) => {
+                let descriptors = openat(directory, c"fd", path | OFlags::DIRECTORY, Mode::empty());
+                descriptors.and_then(|descriptors| openat(descriptors, number, path, Mode::empty()))
+            }
+        };
+        if set_capabilities(None, acting).is_err() {
+            // What follows would be done with more than was granted.
+            raw::end_thread();
+        }
+        opened
     }
 
     fn namespace(&self, entry: &'static str) -> Result<OwnedFd, Error> {
@@ -174,11 +245,8 @@ impl Base {
     pub const fn cwd() -> Self {
         Self(None)
     }
-}
 
-impl AsFd for Base {
-    /// While acting, the working directory is the caller's.
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_ref().map_or(CWD, AsFd::as_fd)
+    pub(crate) fn of<'a>(&'a self, caller: &'a Caller) -> BorrowedFd<'a> {
+        self.0.as_ref().unwrap_or(&caller.cwd).as_fd()
     }
 }

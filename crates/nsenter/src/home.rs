@@ -9,11 +9,11 @@ use nix::sched::{CloneFlags, setns, unshare};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, openat, statat};
 use rustix::io::Errno;
 use rustix::process::{chroot, fchdir, umask};
-use rustix::thread::{CapabilitySets, capabilities, set_capabilities, set_thread_groups};
+use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities, set_thread_groups};
 
 use crate::error::Error;
 use crate::raw;
-use crate::status::{Credentials, MAX_STATUS};
+use crate::status::{Credentials, MAX_STATUS, Status};
 
 /// What a thread is when it acts for nobody.
 #[derive(Debug)]
@@ -33,17 +33,28 @@ pub(crate) struct Home {
 /// A namespace's identity: device and inode of its file.
 pub(crate) type NamespaceId = (u64, u64);
 
-/// How far a thread is from home.
+/// How far a thread is from home: what has to be put back.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
+#[allow(clippy::struct_excessive_bools)] // Each is put back by itself.
 struct Distance {
     away: bool,
+    groups: bool,
+    file_system_ids: bool,
     mount_namespace: bool,
     pid_namespace: bool,
 }
 
 thread_local! {
     static HOME: OnceCell<Rc<Home>> = const { OnceCell::new() };
-    static DISTANCE: Cell<Distance> = const { Cell::new(Distance { away: false, mount_namespace: false, pid_namespace: false }) };
+    static DISTANCE: Cell<Distance> = const {
+        Cell::new(Distance {
+            away: false,
+            groups: false,
+            file_system_ids: false,
+            mount_namespace: false,
+            pid_namespace: false,
+        })
+    };
 }
 
 impl Home {
@@ -77,8 +88,9 @@ impl Home {
             pid_namespace: namespace("thread-self/ns/pid_for_children")?,
             root: folder("/")?,
             cwd: folder(".")?,
-            credentials: Credentials::parse(&status)
-                .map_err(|field| Error::Prepare { step: field, source: Errno::INVAL })?,
+            credentials: Status::parse(&status)
+                .map_err(|field| Error::Prepare { step: field, source: Errno::INVAL })?
+                .credentials,
             capabilities: capabilities(None).map_err(failed("capget"))?,
             proc,
         })
@@ -93,14 +105,46 @@ impl Home {
         Ok(Away { home: self })
     }
 
+    /// Takes on a task's umask, groups, file-system ids and these capabilities, in the order that each step
+    /// permits the next. What is the same as our own is left alone: each change of credentials is a copy of
+    /// them, and most of the cost of acting.
+    pub(crate) fn put_on(
+        &self,
+        credentials: &Credentials,
+        capabilities: CapabilitySet,
+    ) -> Result<(), (&'static str, Errno)> {
+        let at = |step| move |errno| (step, errno);
+        umask(credentials.umask);
+        if credentials.groups != self.credentials.groups {
+            // Noted only when done: in a user namespace that forbids it, going back would fail as well.
+            set_thread_groups(&credentials.groups).map_err(at("setgroups"))?;
+            DISTANCE.set(Distance { groups: true, ..DISTANCE.get() });
+        }
+        let ids = (credentials.fsuid, credentials.fsgid);
+        if ids != (self.credentials.fsuid, self.credentials.fsgid) {
+            DISTANCE.set(Distance { file_system_ids: true, ..DISTANCE.get() });
+            raw::set_fsgid(ids.1).map_err(at("setfsgid"))?;
+            raw::set_fsuid(ids.0).map_err(at("setfsuid"))?;
+        }
+        let mut sets = self.capabilities;
+        sets.effective = capabilities & sets.permitted;
+        set_capabilities(None, sets).map_err(at("capset"))
+    }
+
     /// Everything back as it was, in the order that each step permits the next.
     fn restore(&self, distance: Distance) -> Result<(), Errno> {
         set_capabilities(None, self.capabilities)?;
-        raw::set_fsuid(self.credentials.fsuid)?;
-        raw::set_fsgid(self.credentials.fsgid)?;
-        set_thread_groups(&self.credentials.groups)?;
-        // A user id that changes takes capabilities with it.
-        set_capabilities(None, self.capabilities)?;
+        if distance.file_system_ids {
+            raw::set_fsuid(self.credentials.fsuid)?;
+            raw::set_fsgid(self.credentials.fsgid)?;
+        }
+        if distance.groups {
+            set_thread_groups(&self.credentials.groups)?;
+        }
+        if distance.file_system_ids && self.capabilities.effective != self.capabilities.permitted {
+            // A user id that becomes zero brings capabilities with it.
+            set_capabilities(None, self.capabilities)?;
+        }
         umask(self.credentials.umask);
         if distance.pid_namespace {
             setns(&self.pid_namespace, CloneFlags::CLONE_NEWPID).map_err(from_nix)?;
@@ -181,10 +225,12 @@ pub(crate) fn read_status(directory: BorrowedFd<'_>, path: &str) -> Result<Vec<u
     let file = openat(directory, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
     let mut status = Vec::with_capacity(USUAL);
     while status.len() < MAX_STATUS {
-        status.reserve(USUAL / 4);
-        if rustix::io::read(&file, rustix::buffer::spare_capacity(&mut status))? == 0 {
+        let room = status.capacity() - status.len();
+        // The kernel writes all there is at once: less than there is room for is the end.
+        if rustix::io::read(&file, rustix::buffer::spare_capacity(&mut status))? < room {
             return Ok(status);
         }
+        status.reserve(status.len());
     }
     Err(Errno::TOOBIG)
 }

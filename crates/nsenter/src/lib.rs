@@ -10,8 +10,10 @@
 //! - [`Caller::act`] asks whether the caller still waits, takes all of it on, runs a closure, and takes it off
 //!   again. It grants capabilities beyond the caller's own by name, for that one call.
 //! - A [`Scene`] is what the closure gets: the ways to walk the caller's paths without ever leaving its root.
-//! - [`EntryPath`] is a path taken apart for calls that make something.
+//! - An [`EntryPath`] is a path taken apart for calls that make something; a [`Target`] is a file that exists,
+//!   named by a path or by a descriptor.
 //! - [`MountNamespace::attach`] mounts into the caller's tree.
+//! - [`open_host_file`] opens what a caller is to be handed of the host, with no way beyond it.
 //!
 //! The order matters: everything is opened and read **before** the notification's validity is asked for, since a
 //! thread id is no identity. [`Caller::act`] asks at the right moment.
@@ -40,18 +42,25 @@
 //! process may become not dumpable, as the kernel does whenever credentials change.
 
 mod caller;
+mod change;
 mod entry;
 mod error;
 mod home;
+mod host_file;
 mod mount;
+mod own;
 mod raw;
 mod scene;
 mod status;
+mod target;
+mod walk;
 
 pub use caller::{AT_FDCWD, Base, Caller};
 pub use entry::EntryPath;
 pub use error::Error;
+pub use host_file::open_host_file;
 pub use mount::{MountNamespace, PidNamespace};
 pub use rustix::thread::CapabilitySet as Capabilities;
-pub use scene::{Follow, Place, Scene};
+pub use scene::{Place, Scene};
 pub use status::Credentials;
+pub use target::Target;

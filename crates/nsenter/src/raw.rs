@@ -2,13 +2,13 @@
 
 use std::ffi::c_void;
 use std::mem::MaybeUninit;
-use std::os::fd::{FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicI32, Ordering};
 
 use nix::sys::signal::{SigSet, SigmaskHow, pthread_sigmask};
 use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::{Pid, setfsgid, setfsuid};
-use rustix::fs::{Gid, Uid};
+use rustix::fs::{Gid, Mode, Uid};
 use rustix::io::Errno;
 
 /// Sets the calling thread's file-system user (`setfsuid(2)`), which itself says nothing when it fails.
@@ -24,6 +24,40 @@ pub(crate) fn set_fsgid(gid: Gid) -> Result<(), Errno> {
     let gid = nix::unistd::Gid::from_raw(gid.as_raw());
     setfsgid(gid);
     if setfsgid(nix::unistd::Gid::from_raw(u32::MAX)) == gid { Ok(()) } else { Err(Errno::PERM) }
+}
+
+/// The number of `fchmodat2(2)`, the same on every architecture that Rust runs on.
+const FCHMODAT2: libc::c_long = 452;
+
+/// `fchmodat2(2)` with `AT_EMPTY_PATH`. ENOSYS before Linux 6.6.
+pub(crate) fn change_mode(file: BorrowedFd<'_>, mode: Mode) -> Result<(), Errno> {
+    let (fd, mode) = (file.as_raw_fd(), mode.as_raw_mode());
+    // SAFETY: a plain system call; the path is a NUL-terminated literal.
+    let outcome = unsafe { libc::syscall(FCHMODAT2, fd, c"".as_ptr(), mode, libc::AT_EMPTY_PATH) };
+    if outcome == 0 { Ok(()) } else { Err(crate::home::from_nix(nix::Error::last())) }
+}
+
+/// `struct mount_attr` of `include/uapi/linux/mount.h`.
+#[repr(C)]
+struct MountAttributes {
+    set: u64,
+    clear: u64,
+    propagation: u64,
+    user_namespace: u64,
+}
+
+/// Makes a detached mount read-only (`mount_setattr(2)`). ENOSYS before Linux 5.12.
+pub(crate) fn make_read_only(mount: BorrowedFd<'_>) -> Result<(), Errno> {
+    const MOUNT_SETATTR: libc::c_long = 442;
+    const READ_ONLY: u64 = 1;
+    let attributes = MountAttributes { set: READ_ONLY, clear: 0, propagation: 0, user_namespace: 0 };
+    let (fd, size) = (mount.as_raw_fd(), size_of::<MountAttributes>());
+    // SAFETY: a plain system call; the path is a NUL-terminated literal, and `attributes` is a `struct
+    // mount_attr` of the size that is said, alive for the call and only read.
+    let outcome = unsafe {
+        libc::syscall(MOUNT_SETATTR, fd, c"".as_ptr(), libc::AT_EMPTY_PATH, &raw const attributes, size)
+    };
+    if outcome == 0 { Ok(()) } else { Err(crate::home::from_nix(nix::Error::last())) }
 }
 
 /// Ends the calling thread, and nothing else of the process, at once.

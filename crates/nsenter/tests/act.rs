@@ -1,21 +1,22 @@
 //! Acting as threads of this test's own process that have taken on other roots and identities. Needs root.
 #![allow(clippy::unwrap_used)] // A failure ends the test, in its helpers too.
 
+use std::ffi::CString;
 use std::fs;
-use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::sync::mpsc::{Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use nix::sched::{CloneFlags, unshare};
-use rustix::fs::{Gid, Mode, Uid, mkdirat};
+use rustix::fs::{AtFlags, Gid, Mode, Uid, mkdirat};
 use rustix::io::Errno;
 use rustix::thread::{
     capabilities, gettid, set_capabilities, set_thread_groups, set_thread_res_gid, set_thread_res_uid,
 };
-use seccomp_agent_nsenter::{Base, Caller, Capabilities, EntryPath, Error, Follow};
+use seccomp_agent_nsenter::{AT_FDCWD, Caller, Capabilities, EntryPath, Error};
 
 /// A thread that has become somebody and waits.
 struct Somebody {
@@ -86,7 +87,7 @@ fn state() -> (Vec<String>, Vec<std::path::PathBuf>) {
 
 fn make_directory(caller: &Caller, path: &std::ffi::CStr) -> Result<(), Error> {
     let path = EntryPath::new(path);
-    let base = Caller::base(caller, libc::AT_FDCWD, c"x")?;
+    let base = Caller::base(caller, AT_FDCWD, c"x")?;
     caller.act(
         || true,
         Capabilities::empty(),
@@ -248,9 +249,17 @@ fn a_directory_argument_is_what_the_caller_has_open() {
     let caller = Caller::open(somebody.tid).unwrap();
     let open = fs::File::open(root.path().join("home")).unwrap();
     let number = std::os::fd::AsRawFd::as_raw_fd(&open);
-    let base = caller.base(number, c"x").unwrap();
-    let same = rustix::fs::fstat(base.as_fd()).unwrap();
-    assert_eq!(same.st_ino, fs::metadata(root.path().join("home")).unwrap().ino());
+    let (base, path) = (caller.base(number, c"x").unwrap(), EntryPath::new(c"x"));
+    let outcome = caller.act(
+        || true,
+        Capabilities::empty(),
+        |scene| {
+            let place = scene.place(&base, &path)?;
+            mkdirat(place.directory(), place.name(), Mode::RWXU)
+        },
+    );
+    assert_eq!(outcome, Ok(()));
+    assert!(root.path().join("home/x").exists());
     for closed in [9999, -1, -7, i32::MAX] {
         assert_eq!(caller.base(closed, c"x").unwrap_err(), Error::Call(Errno::BADF), "{closed}");
         assert!(caller.base(closed, c"/x").is_ok(), "an absolute path needs no directory");
@@ -261,54 +270,42 @@ fn a_directory_argument_is_what_the_caller_has_open() {
 #[test]
 fn no_path_leads_through_the_agents_own_procfs_entries() {
     let agent = std::process::id();
-    let root = root();
     let outside = tempfile::tempdir_in("/tmp").unwrap();
     fs::set_permissions(outside.path(), PermissionsExt::from_mode(0o777)).unwrap();
-    let outside_path = outside.path().to_str().unwrap().trim_start_matches('/');
-    fs::create_dir(root.path().join("proc")).unwrap();
-    let fresh = rustix::mount::fsopen("proc", rustix::mount::FsOpenFlags::FSOPEN_CLOEXEC).unwrap();
-    rustix::mount::fsconfig_create(fresh.as_fd()).unwrap();
-    let attributes = rustix::mount::MountAttrFlags::empty();
-    let flags = rustix::mount::FsMountFlags::FSMOUNT_CLOEXEC;
-    let mounted = rustix::mount::fsmount(fresh.as_fd(), flags, attributes).unwrap();
-    std::os::unix::fs::symlink(format!("/{agent}/root"), root.path().join("home/link")).unwrap();
-    // The caller's root is a procfs that shows the agent.
-    let somebody = Somebody::new(move || {
-        rustix::process::fchdir(&mounted).unwrap();
-        rustix::process::chroot(".").unwrap();
-        become_user(&[]);
-    });
-    let caller = Caller::open(somebody.tid).unwrap();
+    let link = outside.path().join("link");
+    std::os::unix::fs::symlink(format!("/proc/{agent}/root"), &link).unwrap();
+    let (outside_path, link) = (outside.path().to_str().unwrap(), link.to_str().unwrap());
+    // Another process than ours, in our pid namespace.
+    let mut child = std::process::Command::new("sleep").arg("60").uid(1000).gid(1000).spawn().unwrap();
+    let caller = Caller::open(child.id()).unwrap();
+    let target = |path: &str, flags| {
+        let target = caller.target(AT_FDCWD, &CString::new(path).unwrap(), flags).unwrap();
+        let outcome = caller.act(|| true, Capabilities::empty(), |scene| scene.open(&target).map(drop));
+        outcome.map_err(Error::errno)
+    };
+    let make = |path: &str| make_directory(&caller, &CString::new(path).unwrap()).map_err(Error::errno);
     for through in [
-        format!("/{agent}/root/{outside_path}"),
-        format!("/{agent}/cwd/../../../../../../{outside_path}"),
-        format!("/{agent}/task/{agent}/root/{outside_path}"),
-        format!("/self/root/{outside_path}"),
-        format!("/thread-self/root/{outside_path}"),
-        format!("/thread-self/cwd/{outside_path}"),
+        format!("/proc/{agent}/root{outside_path}"),
+        format!("/proc/{agent}/cwd/../../../../../..{outside_path}"),
+        format!("/proc/{agent}/task/{agent}/root{outside_path}"),
+        format!("{link}{outside_path}"),
+        format!("/proc/self/root{link}{outside_path}"),
     ] {
-        let path = std::ffi::CString::new(format!("{through}/escaped")).unwrap();
-        assert_eq!(make_directory(&caller, &path).unwrap_err(), Error::Call(Errno::LOOP), "{through}");
-        let path = std::ffi::CString::new(through.as_str()).unwrap();
-        let target = caller.act(
-            || true,
-            Capabilities::empty(),
-            |scene| scene.target(&Base::cwd(), &path, Follow::Yes).map(drop),
-        );
-        assert_eq!(target.unwrap_err(), Error::Call(Errno::LOOP), "{through}");
+        assert_eq!(make(&format!("{through}/escaped")), Err(Errno::ACCESS), "{through}");
+        assert_eq!(target(&through, AtFlags::empty()), Err(Errno::ACCESS), "{through}");
     }
-    // Entries of the agent that are no links: nothing is made there, nothing is handed out.
-    for entry in ["mem", "environ", "root", "nothing"] {
-        let path = std::ffi::CString::new(format!("/{agent}/{entry}")).unwrap();
-        let made = make_directory(&caller, &path).unwrap_err().errno();
-        assert!([Errno::EXIST, Errno::NOENT].contains(&made), "{entry}: {made}");
-        let target = caller.act(
-            || true,
-            Capabilities::empty(),
-            |scene| scene.target(&Base::cwd(), &path, Follow::No).map(drop),
+    // What is no link there is not handed out either, and nothing is made.
+    for entry in ["mem", "environ", "root", "task"] {
+        assert_eq!(
+            target(&format!("/proc/{agent}/{entry}"), AtFlags::SYMLINK_NOFOLLOW),
+            Err(Errno::PERM),
+            "{entry}"
         );
-        let refused = target.unwrap_err().errno();
-        assert!([Errno::PERM, Errno::NOENT].contains(&refused), "{entry}: {refused}");
+        assert_eq!(make(&format!("/proc/{agent}/{entry}")), Err(Errno::EXIST), "{entry}");
     }
-    assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);
+    // But its own links mean itself.
+    assert_eq!(make(&format!("/proc/self/root{outside_path}/mine")), Ok(()));
+    assert_eq!(fs::read_dir(outside_path).unwrap().count(), 2);
+    child.kill().unwrap();
+    child.wait().unwrap();
 }

@@ -31,5 +31,5 @@ pub use container::{Container, Status};
 pub use handler::{Handler, Layer};
 pub use registry::{Registry, UnknownSyscall};
 pub use seccomp_agent_notify::{Arch, Errno, Features, Notification, Syscall};
-pub use seccomp_agent_readarg::{Memory, ReadError};
+pub use seccomp_agent_readarg::{Fields, Layout, Memory, ReadError};
 pub use verdict::Verdict;

@@ -2,13 +2,17 @@
 //! the thread that installs it.
 #![allow(clippy::unwrap_used, dead_code)] // A failure ends the test; not every test uses all of this.
 
+pub(crate) mod differential;
 pub(crate) mod tree;
 
 use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt;
+use std::process::{Command, Stdio};
 use std::sync::mpsc::channel;
 
 use nix::sched::{CloneFlags, unshare};
 use rustix::event::PollFlags;
+use rustix::mount::{MountPropagationFlags, mount_change};
 use seccomp_agent_notify::{Arch, Features, Listener, ReceiveError, Response, SlotTable, Syscall, filter};
 use seccomp_agent_registry::{Call, Caller, Container, Registry, Verdict};
 
@@ -48,9 +52,42 @@ pub(crate) fn run_with<T: Send + 'static>(
     caller.join().unwrap()
 }
 
-/// Installs a filter on this thread that notifies these calls of the machine's own architecture.
+/// Runs a script in busybox's shell as `uid`, on a thread that `transform` has prepared, and returns what it
+/// printed. Its processes inherit the thread's filter, and are no threads of the agent's process.
+pub(crate) fn script(
+    registry: Option<Registry>,
+    features: Features,
+    uid: u32,
+    transform: impl FnOnce() + Send + 'static,
+    script: String,
+) -> String {
+    run_with(registry, features, transform, move || {
+        let mut shell = Command::new("/bin/busybox");
+        // No other standard input: a caller's root may have no /dev/null.
+        shell.args(["sh", "-c", &script]).uid(uid).gid(uid).stdin(Stdio::inherit());
+        let run = shell.output().unwrap();
+        String::from_utf8(run.stdout).unwrap() + &String::from_utf8(run.stderr).unwrap()
+    })
+}
+
+/// Gives the calling thread a mount namespace of its own.
+pub(crate) fn unshare_mounts() {
+    unshare(CloneFlags::CLONE_NEWNS).unwrap();
+    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC).unwrap();
+}
+
+/// [`unshare_mounts`], and a pid namespace for the thread's children.
+pub(crate) fn unshare_namespaces() {
+    unshare_mounts();
+    unshare(CloneFlags::CLONE_NEWPID).unwrap();
+}
+
+/// Installs a filter on this thread that notifies these calls on every architecture that the machine runs.
 pub(crate) fn install(names: &[&str]) -> OwnedFd {
-    let calls: Vec<_> = names.iter().filter_map(|name| Syscall::named(Arch::native(), name)).collect();
+    let family = Arch::native().family();
+    let on_all =
+        |name: &&str| family.iter().filter_map(|arch| Syscall::named(*arch, name)).collect::<Vec<_>>();
+    let calls: Vec<_> = names.iter().flat_map(on_all).collect();
     filter::install(&filter::notifying(&calls), filter::Flags::empty()).unwrap()
 }
 

@@ -1,0 +1,150 @@
+use rustix::fs::{FileType, makedev, mknodat};
+use seccomp_agent_nsenter::{AT_FDCWD, Caller, Capabilities, EntryPath};
+use seccomp_agent_registry::{Call, Errno, Handler, Verdict};
+
+use crate::arguments::{Numbers, permissions};
+use crate::emulate::{Failure, emulate_for};
+
+/// `mknod(2)` and `mknodat(2)`, made as the caller.
+///
+/// **Grants** `CAP_MKNOD` for the devices that are listed. FIFOs, sockets, regular files and whiteouts
+/// (character device 0, 0) take no grant: the kernel makes them for anybody.
+///
+/// **Cannot know** what the container's device cgroup says about the node, since the agent is not in it; the
+/// cgroup still says who may open it. On a file system that is mounted nodev the node is
+/// made and cannot be opened, as natively. A caller in a user namespace of its own makes no devices.
+#[derive(Clone, Debug, Default)]
+pub struct Nodes {
+    devices: Vec<Devices>,
+}
+
+/// Devices that an administrator lists.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Devices {
+    /// Block devices rather than character devices.
+    pub is_block: bool,
+    /// Major numbers.
+    pub major: Numbers,
+    /// Minor numbers.
+    pub minor: Numbers,
+}
+
+impl Nodes {
+    /// Grants these devices.
+    pub const fn granting(devices: Vec<Devices>) -> Self {
+        Self { devices }
+    }
+
+    fn make(&self, call: &Call<'_>, caller: &Caller) -> Result<Verdict, Failure> {
+        let (dirfd, path, mode, device) = match call.syscall().name() {
+            Some("mknod") => (AT_FDCWD, call.arg(0), call.arg(1), call.arg(2)),
+            _ => (call.int_arg(0), call.arg(1), call.arg(2), call.arg(3)),
+        };
+        // Before the path is looked at, as in the kernel.
+        let kind = kind(mode)?;
+        let (major, minor) = device_numbers(device);
+        let path = call.memory().path(path)?;
+        let base = caller.base(dirfd, &path)?;
+        let entry = EntryPath::new(&path);
+        let grant = if self.lists(kind, major, minor) { Capabilities::MKNOD } else { Capabilities::empty() };
+        caller.act(
+            || call.is_valid(),
+            grant,
+            |scene| {
+                let place = scene.place(&base, &entry)?;
+                mknodat(place.directory(), place.name(), kind, permissions(mode), makedev(major, minor))
+            },
+        )?;
+        Ok(Verdict::Return(0))
+    }
+
+    fn lists(&self, kind: FileType, major: u32, minor: u32) -> bool {
+        let is_block = match kind {
+            FileType::BlockDevice => true,
+            FileType::CharacterDevice => false,
+            _ => return false,
+        };
+        self.devices.iter().any(|listed| {
+            listed.is_block == is_block && listed.major.contains(major) && listed.minor.contains(minor)
+        })
+    }
+}
+
+impl Handler for Nodes {
+    fn handle(&self, call: &Call<'_>) -> Verdict {
+        emulate_for(call, |call, caller| self.make(call, caller))
+    }
+}
+
+/// What is to be made. A type of zero is a regular file; there are other calls for directories and links.
+#[allow(clippy::cast_possible_truncation)] // As the kernel does: `umode_t` is an `unsigned short`.
+fn kind(mode: u64) -> Result<FileType, Errno> {
+    let mode = u32::from(mode as u16);
+    match FileType::from_raw_mode(mode) {
+        _ if mode & TYPE == 0 => Ok(FileType::RegularFile),
+        FileType::Directory => Err(Errno::PERM),
+        FileType::Symlink | FileType::Unknown => Err(Errno::INVAL),
+        kind => Ok(kind),
+    }
+}
+
+/// The bits of a mode that are the type (`S_IFMT`).
+const TYPE: u32 = 0o170_000;
+
+/// Major and minor number in a device argument, of which the kernel looks at 32 bits.
+const fn device_numbers(device: u64) -> (u32, u32) {
+    #[allow(clippy::cast_possible_truncation)]
+    let device = device as u32;
+    ((device >> 8) & 0xfff, (device & 0xff) | ((device >> 12) & 0xfff00))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn device_numbers_are_taken_apart_as_the_kernel_does() {
+        for (major, minor) in [(0, 0), (1, 3), (4095, 255), (259, 256), (8, 0xf_ffff)] {
+            assert_eq!(device_numbers(makedev(major, minor)), (major, minor));
+        }
+    }
+
+    #[test]
+    fn types_that_are_not_made_so_are_refused() {
+        for (mode, expected) in [
+            (0o644, Ok(FileType::RegularFile)),
+            (0o100_644, Ok(FileType::RegularFile)),
+            (0o010_000, Ok(FileType::Fifo)),
+            (0o020_000, Ok(FileType::CharacterDevice)),
+            (0o060_000, Ok(FileType::BlockDevice)),
+            (0o140_000, Ok(FileType::Socket)),
+            (0o040_755, Err(Errno::PERM)),
+            (0o120_777, Err(Errno::INVAL)),
+            (0o170_000, Err(Errno::INVAL)),
+            (0x1_0000, Ok(FileType::RegularFile)),
+        ] {
+            assert_eq!(kind(mode), expected, "{mode:o}");
+        }
+    }
+
+    #[test]
+    fn only_listed_devices_are_granted() {
+        let null = Devices {
+            is_block: false,
+            major: [1..=1].into_iter().collect(),
+            minor: [3..=3, 5..=9].into_iter().collect(),
+        };
+        let nodes = Nodes::granting(vec![null]);
+        for (kind, major, minor, listed) in [
+            (FileType::CharacterDevice, 1, 3, true),
+            (FileType::CharacterDevice, 1, 5, true),
+            (FileType::CharacterDevice, 1, 4, false),
+            (FileType::CharacterDevice, 2, 3, false),
+            (FileType::BlockDevice, 1, 3, false),
+            (FileType::Fifo, 1, 3, false),
+        ] {
+            assert_eq!(nodes.lists(kind, major, minor), listed, "{kind:?} {major} {minor}");
+        }
+        assert!(!Nodes::default().lists(FileType::CharacterDevice, 1, 3));
+    }
+}

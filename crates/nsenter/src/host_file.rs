@@ -1,0 +1,48 @@
+use std::ffi::CStr;
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
+use rustix::mount::{OpenTreeFlags, open_tree};
+
+use crate::change::own_link;
+use crate::error::Error;
+use crate::home::Home;
+use crate::raw;
+
+/// Flags of an `open` that mean the same for a file that exists and is already found. What creates, what takes
+/// the terminal, and what sends signals is not among them.
+const PASSED_ON: OFlags = OFlags::ACCMODE
+    .union(OFlags::APPEND)
+    .union(OFlags::TRUNC)
+    .union(OFlags::NONBLOCK)
+    .union(OFlags::DIRECTORY)
+    .union(OFlags::DSYNC)
+    .union(OFlags::SYNC)
+    .union(OFlags::DIRECT)
+    .union(OFlags::PATH);
+
+/// Opens a file, device or directory of the **host** so that it can be handed to a container. The thread must be
+/// itself, not acting.
+///
+/// What is opened lies in a mount of its own that nobody else sees: there is no way up from a directory, and a
+/// read-only file cannot be opened again for writing through `/proc/self/fd` (Linux 5.12; ENOSYS before).
+/// Devices are no part of that: a read-only mount lets them be written to. No component of `path` may be a
+/// symbolic link (ELOOP), since a container may own one of the directories.
+pub fn open_host_file(path: &CStr, flags: OFlags, read_only: bool) -> Result<OwnedFd, Error> {
+    let home = Home::of_this_thread()?;
+    let found = openat2(
+        CWD,
+        path,
+        OFlags::PATH | OFlags::CLOEXEC,
+        Mode::empty(),
+        ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS,
+    )?;
+    let clone =
+        OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_EMPTY_PATH;
+    let mount = open_tree(&found, c"", clone)?;
+    if read_only {
+        raw::make_read_only(mount.as_fd())?;
+    }
+    let flags = flags & PASSED_ON | OFlags::CLOEXEC | OFlags::NOCTTY;
+    Ok(openat(&home.proc, own_link(mount.as_fd()).as_c_str(), flags, Mode::empty())?)
+}
