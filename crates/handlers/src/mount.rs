@@ -16,7 +16,8 @@ use crate::emulate::{Failure, emulate};
 /// whatever the caller asks for. Of procfs's own options `hidepid`, `gid` and `subset` are taken.
 ///
 /// **Cannot know** which entries the runtime has masked in the container's first procfs: the new one shows
-/// them. A caller in a user namespace of its own continues: there it has the capability, or the kernel refuses.
+/// them. Nor whether a signal interrupts the caller between the last look at it and the answer: then the procfs
+/// stays, and a call that is restarted mounts a second one on top; interrupted earlier, it leaves none. A caller in a user namespace of its own continues: there it has the capability, or the kernel refuses.
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
 pub struct Mount;
@@ -106,7 +107,7 @@ fn mount_procfs(call: &Call<'_>, request: &Request) -> Result<Verdict, Failure> 
             Ok((fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, request.attributes)?, target))
         },
     )?;
-    mounts.attach(mount, target)?;
+    mounts.attach(mount, target, || call.is_valid())?;
     Ok(Verdict::Return(0))
 }
 
