@@ -2,8 +2,10 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::rc::Rc;
 
 use rustix::io::Errno;
-use rustix::mount::{FsOpenFlags, MoveMountFlags, fsconfig_set_fd, fsopen, move_mount};
-use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+use rustix::mount::{
+    FsOpenFlags, MoveMountFlags, UnmountFlags, fsconfig_set_fd, fsopen, move_mount, unmount,
+};
+use rustix::process::{DumpableBehavior, fchdir, set_dumpable_behavior};
 
 use crate::error::Error;
 use crate::home::{Home, join_mount_namespace};
@@ -29,7 +31,15 @@ impl MountNamespace {
 
     /// Mounts what `mount` is, a descriptor of `fsmount(2)`, onto what `target` is, an `O_PATH` descriptor of a
     /// [`Scene`]: inside the namespace, with our own capabilities. No path is looked up.
-    pub fn attach(&self, mount: impl AsFd, target: impl AsFd) -> Result<(), Error> {
+    ///
+    /// A mount that `is_valid` says nobody waits for any more is taken away again, as far as possible: a caller
+    /// that was interrupted tries again.
+    pub fn attach(
+        &self,
+        mount: impl AsFd,
+        target: impl AsFd,
+        is_valid: impl FnOnce() -> bool,
+    ) -> Result<(), Error> {
         let away = self.home.leave()?;
         join_mount_namespace(self.fd.as_fd()).map_err(|source| Error::Become {
             tid: self.tid,
@@ -38,9 +48,15 @@ impl MountNamespace {
         })?;
         let by_descriptors =
             MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
-        let outcome = move_mount(mount, c"", target, c"", by_descriptors);
+        let outcome = move_mount(&mount, c"", target, c"", by_descriptors);
+        let is_wanted = outcome.is_err() || is_valid();
+        if !is_wanted && fchdir(&mount).is_ok() {
+            // What covers it by now goes instead: that of the caller's second try, which ours then stands for.
+            let _ = unmount(c".", UnmountFlags::DETACH);
+        }
         drop(away);
-        Ok(outcome?)
+        outcome?;
+        if is_wanted { Ok(()) } else { Err(Error::Gone) }
     }
 }
 

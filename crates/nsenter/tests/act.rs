@@ -3,6 +3,7 @@
 
 use std::ffi::CString;
 use std::fs;
+use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
@@ -13,6 +14,10 @@ use std::time::Duration;
 use nix::sched::{CloneFlags, unshare};
 use rustix::fs::{AtFlags, Gid, Mode, Uid, mkdirat};
 use rustix::io::Errno;
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, fsconfig_create, fsmount, fsopen,
+    mount_change,
+};
 use rustix::thread::{
     capabilities, gettid, set_capabilities, set_thread_groups, set_thread_res_gid, set_thread_res_uid,
 };
@@ -176,6 +181,48 @@ fn nothing_is_done_for_a_caller_that_has_left() {
     );
     assert_eq!((outcome, done), (Err(Error::Gone), false));
     assert_eq!(Error::Gone.errno(), Errno::INTR);
+}
+
+#[test]
+fn a_mount_that_nobody_waits_for_any_more_is_taken_away_again() {
+    let root = root();
+    let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+    let somebody = Somebody::new(move || {
+        unshare(CloneFlags::CLONE_NEWNS).unwrap();
+        mount_change("/", private).unwrap();
+    });
+    let home = root.path().join("home");
+    let target = CString::new(home.to_str().unwrap()).unwrap();
+    let before = state();
+    let attach = |is_valid: bool| {
+        let caller = Caller::open(somebody.tid).unwrap();
+        let namespace = caller.mount_namespace().unwrap();
+        let (mount, at) = caller
+            .act(
+                || true,
+                Capabilities::SYS_ADMIN,
+                |scene| {
+                    let context = fsopen(c"tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
+                    fsconfig_create(context.as_fd())?;
+                    let attributes = MountAttrFlags::empty();
+                    let mount = fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes)?;
+                    Ok((mount, scene.mount_point(&target)?))
+                },
+            )
+            .unwrap();
+        namespace.attach(mount, at, || is_valid)
+    };
+    let mounted = || {
+        let mounts = fs::read_to_string(format!("/proc/self/task/{}/mounts", somebody.tid)).unwrap();
+        mounts.lines().filter(|line| line.contains(home.to_str().unwrap())).count()
+    };
+    assert_eq!(attach(false), Err(Error::Gone));
+    assert_eq!(mounted(), 0);
+    assert_eq!(attach(true), Ok(()));
+    assert_eq!(mounted(), 1);
+    assert_eq!(attach(false), Err(Error::Gone));
+    assert_eq!(mounted(), 1);
+    assert_eq!(state(), before);
 }
 
 #[test]
