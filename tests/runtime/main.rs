@@ -13,6 +13,7 @@ mod demo;
 mod handshake;
 mod metrics;
 mod oci_runtime;
+mod peer;
 mod runtimes;
 mod shutdown;
 mod socket;
