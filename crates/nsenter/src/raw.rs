@@ -158,9 +158,9 @@ extern "C" fn courier(job: *mut c_void) -> libc::c_int {
     }
     let opened = job.outcome.load(Ordering::Relaxed);
     if opened >= 0 {
-        // SAFETY: it is open in this process's table, which nobody else has any more.
+        // SAFETY: open in this process's table, which nobody else has any more.
         let socket = unsafe { BorrowedFd::borrow_raw(SOCKET) };
-        // SAFETY: as above.
+        // SAFETY: as for `socket`.
         let opened = unsafe { BorrowedFd::borrow_raw(opened) };
         if let Err(errno) = send_descriptor(socket, opened) {
             job.outcome.store(-errno.raw_os_error(), Ordering::Relaxed);
