@@ -106,7 +106,7 @@ impl Config {
         if text.trim().is_empty() {
             return Ok(Self::default());
         }
-        serde_yaml::from_str(&text).map_err(|error: serde_yaml::Error| SettingsError::Config {
+        serde_saphyr::from_str(&text).map_err(|error: serde_saphyr::Error| SettingsError::Config {
             path: path.to_owned(),
             message: error.to_string(),
         })
