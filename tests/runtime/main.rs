@@ -1,5 +1,5 @@
-//! Tier `runtime`: containers under runc, answered by the agent's binary. Needs root, runc and busybox-static;
-//! `cargo xtask test --tier runtime` sees to the rest.
+//! Tier `runtime`: containers under runc, crun, podman and docker, answered by the agent's binary. Needs root, these
+//! programs and busybox-static; `cargo xtask test --tier runtime` sees to all but the first.
 
 // A failure should end the test, in its helpers too, which clippy does not take for tests.
 #![allow(clippy::unwrap_used)]
@@ -12,5 +12,9 @@ mod custom_agent;
 mod demo;
 mod handshake;
 mod metrics;
+mod oci_runtime;
+mod peer;
+mod runtimes;
 mod shutdown;
 mod socket;
+mod states;

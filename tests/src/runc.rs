@@ -12,16 +12,41 @@ use crate::{Bed, Bundle, Ended, run_for};
 /// How long a container of a test may take: no test needs half of it.
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// runc, with its state in the test bed. Dropping it deletes every container that it still knows.
+/// Runs crun where it fails on a machine that mounts both versions of cgroups: it takes the second for the only
+/// one if it sees it.
+pub(crate) const WITHOUT_UNIFIED_CGROUPS: [&str; 7] = [
+    "unshare",
+    "--mount",
+    "--propagation=private",
+    "sh",
+    "-c",
+    "umount /sys/fs/cgroup/unified 2>/dev/null; exec \"$@\"",
+    "sh",
+];
+
+/// runc, or a runtime with runc's command line, with its state in the test bed. Dropping it deletes every
+/// container that it still knows.
 #[derive(Debug)]
 pub struct Runc {
+    program: Vec<String>,
     root: PathBuf,
 }
 
 impl Runc {
     /// A runc that knows no container.
     pub fn new(bed: &Bed) -> anyhow::Result<Self> {
-        Ok(Self { root: bed.subdirectory("runc.")? })
+        Self::by(bed, &["runc"])
+    }
+
+    /// crun, which knows no container.
+    pub fn crun(bed: &Bed) -> anyhow::Result<Self> {
+        Self::by(bed, &[&WITHOUT_UNIFIED_CGROUPS[..], &["crun"]].concat())
+    }
+
+    /// `program`, with the first of its arguments, that has runc's command line and knows no container.
+    pub fn by(bed: &Bed, program: &[&str]) -> anyhow::Result<Self> {
+        let program = program.iter().map(|&word| word.to_owned()).collect();
+        Ok(Self { program, root: bed.subdirectory("runc.")? })
     }
 
     /// A container name that no other test has: cgroups are named by it, machine-wide.
@@ -99,7 +124,8 @@ impl Runc {
     }
 
     fn command(&self) -> Command {
-        let mut command = Command::new("runc");
+        let mut command = Command::new(&self.program[0]);
+        command.args(&self.program[1..]);
         // A process group of its own: what the terminal sends goes to whoever cleans up.
         command.arg("--root").arg(&self.root).process_group(0);
         command

@@ -6,31 +6,41 @@ mod stage;
 use anyhow::{bail, ensure};
 
 use self::points::POINTS;
-use self::stage::Stage;
+use self::stage::{Interruption, Stage};
 use crate::tools::{self, Tool};
 use crate::{build, command};
 
-/// Builds and installs what is needed, shows all points, and cleans up.
+/// Builds and installs what is needed, shows all points, and cleans up. With root, under runc and under
+/// `seccomp-agent run`; without, under the latter.
 pub(crate) fn run() -> anyhow::Result<()> {
-    let tools = tools::install(&[Tool::Runc, Tool::Busybox]);
-    if !tools::is_root() {
-        match tools {
-            Err(missing) => bail!("containers need root; {missing}"),
-            Ok(()) => bail!("containers need root: run this as root"),
-        }
-    }
-    tools?;
+    let with_runc = tools::is_root();
+    tools::install(if with_runc { &[Tool::Runc, Tool::Busybox] } else { &[Tool::Busybox] })?;
     eprintln!("building the agent");
     let agent = build::released_agent()?;
     build::probe()?;
 
-    let stage = Stage::set(&agent)?;
+    let interruption = Interruption::watch()?;
     println!("{}", versions(&agent));
+    let mut wrong = 0;
+    if with_runc {
+        println!("\nContainers under runc, and an agent beside it");
+        wrong += show(&Stage::runc(&agent, &interruption)?, &interruption)?;
+    }
+    println!("\nContainers under seccomp-agent run, which takes no root");
+    wrong += show(&Stage::run(&agent, &interruption)?, &interruption)?;
+    println!();
+    ensure!(wrong == 0, "{wrong} of {} points do not hold", POINTS.len());
+    println!("All {} points hold.", POINTS.len());
+    Ok(())
+}
+
+/// Shows all points on `stage`, and says how many do not hold.
+fn show(stage: &Stage, interruption: &Interruption) -> anyhow::Result<u32> {
     let mut wrong = 0;
     for (number, point) in (1..).zip(POINTS) {
         println!("\n{number}. {}", point.title);
-        let held = point.show(&stage);
-        if stage.is_interrupted() {
+        let held = point.show(stage);
+        if interruption.came() {
             bail!("interrupted; everything is cleaned up");
         }
         if let Err(error) = held {
@@ -38,10 +48,7 @@ pub(crate) fn run() -> anyhow::Result<()> {
             wrong += 1;
         }
     }
-    println!();
-    ensure!(wrong == 0, "{wrong} of {} points do not hold", POINTS.len());
-    println!("All {} points hold.", POINTS.len());
-    Ok(())
+    Ok(wrong)
 }
 
 /// What is shown at work here.
@@ -51,10 +58,10 @@ fn versions(agent: &std::path::Path) -> String {
         said.lines().next().unwrap_or_default().to_owned()
     };
     let linux = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
-    format!(
-        "{}, {}, Linux {}",
+    let all = [
         first(std::process::Command::new(agent).arg("--version")),
         first(std::process::Command::new("runc").arg("--version")),
-        linux.trim()
-    )
+        format!("Linux {}", linux.trim()),
+    ];
+    all.into_iter().filter(|one| !one.is_empty()).collect::<Vec<_>>().join(", ")
 }

@@ -83,6 +83,23 @@ fn no_file_is_about_everything() {
     }
 }
 
+#[test]
+fn the_bounds_in_the_security_model_are_those_of_the_sources() {
+    let text = std::fs::read_to_string(root().join("docs/security.md")).unwrap();
+    let rows = text.lines().filter_map(|line| line.strip_prefix("| `"));
+    let mut count = 0;
+    for row in rows {
+        let cells: Vec<_> = row.split('|').map(|cell| cell.trim().trim_matches('`')).collect();
+        let [name, value, file, ..] = cells[..] else { panic!("{row}") };
+        let source = std::fs::read_to_string(root().join(file)).unwrap();
+        let defined =
+            source.lines().find(|line| line.contains(&format!("const {name}: "))).unwrap_or_default();
+        assert!(defined.ends_with(&format!(" = {value};")), "{name} is {defined:?} in {file}, not {value}");
+        count += 1;
+    }
+    assert!(count > 10, "the table of bounds is not where it was");
+}
+
 fn root() -> PathBuf {
     command::root().unwrap()
 }

@@ -7,6 +7,7 @@ mod build;
 mod ci;
 mod command;
 mod demo;
+mod fuzz;
 #[cfg(test)]
 mod house;
 mod test;
@@ -26,10 +27,12 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Show the agent answering the calls of containers under runc, and check each answer
+    /// Show the agent answering the calls of containers, and check each answer
     ///
-    /// Builds the agent, installs what is missing (runc and a static busybox, by apt, as root), serves a socket
-    /// in a temporary directory, and removes everything afterwards. Exits with 1 if an answer is wrong.
+    /// Builds the agent, shows everything under runc with the agent beside it, and again under `seccomp-agent
+    /// run`, and removes everything afterwards. As root it installs what is missing by apt: runc and a static
+    /// busybox. Without root there is the second half, and busybox has to be there. Exits with 1 if an answer is
+    /// wrong.
     Demo,
     /// Run the tests of one tier, or of all
     ///
@@ -43,6 +46,10 @@ enum Command {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<String>,
     },
+    /// Look for inputs that break a parser of outside bytes, with cargo-fuzz and a nightly compiler
+    ///
+    /// Installs cargo-fuzz below the target directory if it is missing. The tests replay fuzz/corpus without either.
+    Fuzz(fuzz::Options),
     /// Everything that a change has to pass: format, lints, licences, documentation, packages, tests, benchmarks
     ///
     /// Shows the seconds that each step takes, goes on after a failure, and exits with 1 if there was one.
@@ -62,6 +69,7 @@ fn main() -> ExitCode {
                 .and_then(|mut bench| command::run(bench.args(arguments)))
                 .map(|()| ExitCode::SUCCESS)
         }
+        Command::Fuzz(options) => fuzz::run(&options).map(|()| ExitCode::SUCCESS),
         Command::Ci => ci::run().map(|()| ExitCode::SUCCESS),
     };
     outcome.unwrap_or_else(|error| {

@@ -27,19 +27,27 @@ pub(crate) const TIERS: &[Tier] = &[
         containers: None,
         runs: &[&[
             "--workspace",
+            "--exclude=seccomp-agent",
             "--exclude=seccomp-agent-handlers",
             "--exclude=seccomp-agent-nsenter",
             "--exclude=seccomp-agent-tests",
             "--test=*",
         ]],
     },
-    // Acting as somebody else, which takes root, and containers under runc.
+    // Acting as somebody else, which takes root, and containers under runtimes and engines.
     Tier {
         name: "runtime",
-        containers: Some(&[Tool::Runc, Tool::Busybox]),
+        containers: Some(&[Tool::Runc, Tool::Crun, Tool::Podman, Tool::Docker, Tool::Busybox]),
         runs: &[
+            &["--package=seccomp-agent", "--test=*"],
             &["--package=seccomp-agent-handlers", "--package=seccomp-agent-nsenter", "--test=*"],
             &["--package=seccomp-agent-tests", "--test=runtime"],
         ],
+    },
+    // Pods, as Kubernetes has containerd run them.
+    Tier {
+        name: "cri",
+        containers: Some(&[Tool::Runc, Tool::Containerd, Tool::Busybox]),
+        runs: &[&["--package=seccomp-agent-tests", "--test=cri"]],
     },
 ];

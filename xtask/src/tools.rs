@@ -13,6 +13,14 @@ use crate::command;
 pub(crate) enum Tool {
     /// The container runtime.
     Runc,
+    /// Another container runtime.
+    Crun,
+    /// A container engine over either.
+    Podman,
+    /// A container engine, with its daemon.
+    Docker,
+    /// The container engine of Kubernetes, with `ctr`.
+    Containerd,
     /// A busybox that needs no library of the host.
     Busybox,
 }
@@ -22,13 +30,24 @@ impl Tool {
     const fn package(self) -> &'static str {
         match self {
             Tool::Runc => "runc",
+            Tool::Crun => "crun",
+            Tool::Podman => "podman",
+            Tool::Docker => "docker.io",
+            Tool::Containerd => "containerd",
             Tool::Busybox => "busybox-static",
         }
     }
 
     fn is_there(self) -> bool {
+        let run = |programs: &[&str]| {
+            programs.iter().all(|program| command::output(Command::new(program).arg("--version")).is_some())
+        };
         match self {
-            Tool::Runc => command::output(Command::new("runc").arg("--version")).is_some(),
+            Tool::Runc => run(&["runc"]),
+            Tool::Crun => run(&["crun"]),
+            Tool::Podman => run(&["podman", "conmon"]),
+            Tool::Docker => run(&["docker", "dockerd"]),
+            Tool::Containerd => run(&["containerd", "ctr"]),
             // ldd succeeds for what is linked dynamically.
             Tool::Busybox => {
                 binaries::busybox().is_ok_and(|path| command::output(Command::new("ldd").arg(path)).is_none())

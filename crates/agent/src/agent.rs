@@ -1,19 +1,16 @@
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::io;
 use std::path::Path;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rustix::process::{Resource, getrlimit, setrlimit};
-use seccomp_agent_registry::{Call, Container, Errno, Registry, Verdict};
-use tokio::net::UnixStream;
+use seccomp_agent_registry::Container;
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::task::{AbortHandle, JoinSet};
+use tokio::task::JoinSet;
 
+use crate::door::{Door, max_connections};
 use crate::engine::{Config, Engine, EngineError};
-use crate::handshake::{self, HandshakeError};
-use crate::peer;
 use crate::resolver::Resolver;
 use crate::socket::{Socket, SocketError};
 
@@ -55,14 +52,10 @@ pub enum AgentError {
     },
 }
 
-/// Connections that are not yet handed over. A silent one costs a descriptor and a few hundred bytes.
-const MAX_CONNECTIONS: usize = 4096;
 /// How long a resolver may take by default.
 const RESOLVE_DEADLINE: Duration = Duration::from_secs(10);
 /// How long handlers have to return when the agent stops. It has to be gone after five seconds.
 const STOP_PATIENCE: Duration = Duration::from_secs(4);
-/// How long to wait before accepting again after accept has failed, as it does without free descriptors.
-const ACCEPT_BACKOFF: Duration = Duration::from_millis(100);
 
 impl Agent {
     /// An agent that asks `resolver` which handlers a container gets.
@@ -122,22 +115,29 @@ impl Agent {
             .listener()
             .map_err(|source| AgentError::Runtime { step: "watching the socket", source })?;
         let door = Arc::new(Door {
-            engine: Engine::start(self.engine.clone())?,
-            agent: self,
+            observer: self.engine.observer.clone(),
+            engine: Engine::start(self.engine)?,
+            resolver: self.resolver,
+            fallback: self.fallback,
+            resolve_deadline: self.resolve_deadline,
+            max_connections: max_connections(),
             silent: Mutex::default(),
         });
         let mut connections = JoinSet::new();
+        let mut accepting = true;
         tokio::pin!(stop);
         loop {
             tokio::select! {
-                accepted = listener.accept() => match accepted {
-                    Ok((stream, _)) => Door::admit(&door, &mut connections, stream),
+                accepted = listener.accept(), if door.has_room(&connections) => match accepted {
+                    Ok((stream, _)) => {
+                        accepting = true;
+                        Door::admit(&door, &mut connections, stream);
+                    }
                     Err(error) => {
-                        tracing::error!(%error, "a connection could not be accepted");
-                        tokio::time::sleep(ACCEPT_BACKOFF).await;
+                        door.not_accepted(&error, std::mem::replace(&mut accepting, false)).await;
                     }
                 },
-                Some(_) = connections.join_next() => {}
+                Some(ended) = connections.join_next() => Door::ended(ended),
                 () = &mut stop => break,
             }
         }
@@ -158,115 +158,6 @@ impl Agent {
             );
         }
         Ok(left)
-    }
-}
-
-/// Where connections come in.
-struct Door {
-    engine: Engine,
-    agent: Agent,
-    /// Those that have said nothing yet, oldest first.
-    silent: Mutex<Silent>,
-}
-
-#[derive(Default)]
-struct Silent {
-    count: u64,
-    connections: BTreeMap<u64, AbortHandle>,
-}
-
-impl Door {
-    fn admit(door: &Arc<Self>, connections: &mut JoinSet<()>, stream: UnixStream) {
-        if connections.len() >= MAX_CONNECTIONS
-            && let Some((_, oldest)) = door.silent().connections.pop_first()
-        {
-            oldest.abort();
-            door.failed(&HandshakeError::Evicted);
-        }
-        // Held until the connection is in the list: its task takes it off again.
-        let mut silent = door.silent();
-        silent.count += 1;
-        let number = silent.count;
-        let theirs = Arc::clone(door);
-        let task = connections.spawn(async move {
-            if let Err(error) = theirs.handshake(stream, number).await {
-                theirs.failed(&error);
-            }
-        });
-        silent.connections.insert(number, task);
-    }
-
-    async fn handshake(&self, stream: UnixStream, number: u64) -> Result<(), HandshakeError> {
-        let runtime = peer::program(&stream);
-        let readable = match check_peer(&stream) {
-            Ok(()) => stream.readable().await.map_err(HandshakeError::Read),
-            Err(error) => Err(error),
-        };
-        self.silent().connections.remove(&number);
-        readable?;
-        let (listener, mut container) = handshake::receive(stream).await?;
-        container.runtime = runtime;
-        let registry = self.resolve(&container).await;
-        let container = Arc::new(container);
-        tracing::info!(
-            container = container.id,
-            pid = container.pid,
-            exec = container.is_exec(),
-            handlers = registry.names().len(),
-            "serving"
-        );
-        tracing::debug!(container = container.id, metadata = container.metadata, annotations = ?container.annotations, "asked for");
-        if let Err(error) = self.engine.serve(listener, Arc::clone(&container), registry) {
-            self.refused(&error, &container);
-        }
-        Ok(())
-    }
-
-    async fn resolve(&self, container: &Container) -> Arc<Registry> {
-        let resolving = self.agent.resolver.resolve(container);
-        let reason = match tokio::time::timeout(self.agent.resolve_deadline, resolving).await {
-            Ok(Ok(registry)) => return registry,
-            Ok(Err(error)) => error.to_string(),
-            Err(_elapsed) => format!("no answer after {:?}", self.agent.resolve_deadline),
-        };
-        let fallback = self.agent.fallback;
-        tracing::error!(container = container.id, reason, ?fallback, "the container could not be resolved");
-        let mut registry = Registry::new();
-        if fallback == Fallback::Refuse {
-            registry.otherwise(|_: &Call<'_>| Verdict::Errno(Errno::PERM));
-        }
-        Arc::new(registry)
-    }
-
-    fn failed(&self, error: &HandshakeError) {
-        tracing::warn!(kind = error.kind(), %error, "a connection was refused");
-        self.count_failure(error.kind());
-    }
-
-    fn refused(&self, error: &EngineError, container: &Container) {
-        tracing::error!(container = container.id, %error, "a listener was refused");
-        let kind = if matches!(error, EngineError::Duplicate { .. }) { "duplicate" } else { "engine" };
-        self.count_failure(kind);
-    }
-
-    fn count_failure(&self, kind: &'static str) {
-        if let Some(observer) = &self.agent.engine.observer {
-            observer.handshake_failed(kind);
-        }
-    }
-
-    fn silent(&self) -> MutexGuard<'_, Silent> {
-        self.silent.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// The socket's mode keeps others out; this keeps them out where somebody has changed it.
-fn check_peer(stream: &UnixStream) -> Result<(), HandshakeError> {
-    let uid = stream.peer_cred().map_err(HandshakeError::Read)?.uid();
-    if uid == 0 || uid == rustix::process::geteuid().as_raw() {
-        Ok(())
-    } else {
-        Err(HandshakeError::Peer { uid })
     }
 }
 

@@ -7,10 +7,10 @@
 //! container's calls with ENOSYS instead of leaving them blocked.
 
 use std::io::IoSliceMut;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::Duration;
 
-use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, recvmsg};
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, recv, recvmsg};
 use seccomp_agent_notify::{Listener, NotAListener};
 use seccomp_agent_registry::Container;
 use tokio::io::Interest;
@@ -24,8 +24,12 @@ pub const MAX_STATE: usize = 1024 * 1024;
 pub const MESSAGE_DEADLINE: Duration = Duration::from_secs(5);
 /// Descriptors that a message may carry. The specification has one; it leaves room for more.
 const MAX_DESCRIPTORS: usize = 8;
+/// Descriptors that one `sendmsg(2)` can carry (`SCM_MAX_FD`). All are received, so that each is closed by us.
+const SCM_MAX_FD: usize = 253;
 /// What is read at a time: most states fit, and a larger one takes a few turns.
 const CHUNK: usize = 8 * 1024;
+/// The stack of a thread that only closes descriptors.
+const CLOSING_STACK: usize = 64 * 1024;
 
 /// Why a connection did not hand over a listener.
 #[derive(Debug, thiserror::Error)]
@@ -64,11 +68,14 @@ pub enum HandshakeError {
     /// The descriptors are not those that the state names.
     #[error("the message carries {received} descriptors and names {named}")]
     Descriptors {
-        /// How many came; more than this where some were cut off.
+        /// How many came.
         received: usize,
         /// How many the state names.
         named: usize,
     },
+    /// Its descriptors could not be taken.
+    #[error("the message's descriptors were lost: the agent has as many open as it may")]
+    Exhausted,
     /// The descriptor called `seccompFd` is something else.
     #[error(transparent)]
     NotAListener(#[from] NotAListener),
@@ -84,56 +91,89 @@ impl HandshakeError {
             Self::TooLarge => "too_large",
             Self::Evicted => "evicted",
             Self::Read(_) => "read",
-            Self::NotAnObject(_) | Self::State(StateError::Malformed(_)) => "malformed",
-            Self::State(_) => "no_listener_named",
+            Self::State(StateError::NoListener { .. }) => "no_listener_named",
+            Self::NotAnObject(_) | Self::State(_) => "malformed",
             Self::Descriptors { .. } => "descriptors",
+            Self::Exhausted => "exhausted",
             Self::NotAListener(_) => "not_a_listener",
         }
     }
 }
 
-/// Reads the message of a connection that has something to read, and closes the connection.
-pub(crate) async fn receive(stream: UnixStream) -> Result<(Listener, Container), HandshakeError> {
-    let message = tokio::time::timeout(MESSAGE_DEADLINE, Message::read(&stream)).await;
-    drop(stream);
-    message.map_err(|_elapsed| HandshakeError::TimedOut)??.into_listener()
-}
-
 /// A message on its way in.
 #[derive(Default)]
-struct Message {
+pub(crate) struct Message {
     text: Vec<u8>,
     descriptors: Vec<OwnedFd>,
     end: ObjectEnd,
 }
 
 impl Message {
-    async fn read(stream: &UnixStream) -> Result<Self, HandshakeError> {
-        let mut message = Self::default();
+    /// Waits, for ever, until there is a first byte or the end of the connection, and leaves it there.
+    pub(crate) async fn begins(stream: &UnixStream) -> Result<(), HandshakeError> {
+        loop {
+            // Readiness is a hint: only a look tells whether there is anything.
+            stream.readable().await.map_err(HandshakeError::Read)?;
+            let look = || Ok(recv(stream, &mut [0; 1], RecvFlags::PEEK)?);
+            match stream.try_io(Interest::READABLE, look) {
+                Ok(_) => return Ok(()),
+                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
+                Err(error) => return Err(HandshakeError::Read(error)),
+            }
+        }
+    }
+
+    /// Reads the message of a connection that has something to read, and takes the listener out of it.
+    pub(crate) async fn receive(
+        &mut self,
+        stream: &UnixStream,
+    ) -> Result<(Listener, Container), HandshakeError> {
+        let read = tokio::time::timeout(MESSAGE_DEADLINE, self.read(stream)).await;
+        read.map_err(|_elapsed| HandshakeError::TimedOut)??;
+        self.listener()
+    }
+
+    /// Closes the connection and what has come with it. Such a descriptor can be anything, and closing some
+    /// takes as long as somebody else likes (a TCP socket that lingers, a file on FUSE), so a thread does it.
+    pub(crate) async fn close(self, stream: UnixStream) {
+        let unread = rustix::io::ioctl_fionread(&stream).unwrap_or(1);
+        if self.descriptors.is_empty() && unread == 0 {
+            return;
+        }
+        let (end, ended) = tokio::sync::oneshot::channel::<()>();
+        let everything = (stream.into_std(), self.descriptors, end);
+        let closing = std::thread::Builder::new().name("handshake-close".into()).stack_size(CLOSING_STACK);
+        // Without a thread it is all closed here and now. The channel's other end goes last.
+        if closing.spawn(move || drop(everything)).is_ok() {
+            let _closed = ended.await;
+        }
+    }
+
+    async fn read(&mut self, stream: &UnixStream) -> Result<(), HandshakeError> {
         let mut chunk = vec![0; CHUNK];
         loop {
             stream.readable().await.map_err(HandshakeError::Read)?;
-            let received = match stream.try_io(Interest::READABLE, || message.receive(stream, &mut chunk)) {
+            let received = match stream.try_io(Interest::READABLE, || self.receive_part(stream, &mut chunk)) {
                 Ok(received) => received?,
                 Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => continue,
                 Err(error) => return Err(HandshakeError::Read(error)),
             };
             if received == 0 {
-                return Err(HandshakeError::Closed { received: message.text.len() });
+                return Err(HandshakeError::Closed { received: self.text.len() });
             }
-            if message.append(&chunk[..received])? {
-                return Ok(message);
+            if self.append(&chunk[..received])? {
+                return Ok(());
             }
         }
     }
 
     /// One `recvmsg(2)`. What came besides the bytes is kept; that too much came is no I/O error.
-    fn receive(
+    fn receive_part(
         &mut self,
         stream: &UnixStream,
         chunk: &mut [u8],
     ) -> std::io::Result<Result<usize, HandshakeError>> {
-        let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(MAX_DESCRIPTORS))];
+        let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(SCM_MAX_FD))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let mut parts = [IoSliceMut::new(chunk)];
         let outcome = recvmsg(stream, &mut parts, &mut control, RecvFlags::CMSG_CLOEXEC)?;
@@ -142,7 +182,10 @@ impl Message {
                 self.descriptors.extend(descriptors);
             }
         }
-        if outcome.flags.contains(ReturnFlags::CTRUNC) || self.descriptors.len() > MAX_DESCRIPTORS {
+        if outcome.flags.contains(ReturnFlags::CTRUNC) {
+            return Ok(Err(HandshakeError::Exhausted));
+        }
+        if self.descriptors.len() > MAX_DESCRIPTORS {
             return Ok(Err(HandshakeError::Descriptors { received: self.descriptors.len(), named: 1 }));
         }
         Ok(Ok(outcome.bytes))
@@ -158,13 +201,15 @@ impl Message {
         Ok(end.is_some())
     }
 
-    fn into_listener(mut self) -> Result<(Listener, Container), HandshakeError> {
+    fn listener(&mut self) -> Result<(Listener, Container), HandshakeError> {
         let state = ProcessState::parse(&self.text)?;
         let index = state.listener_index()?;
         let (received, named) = (self.descriptors.len(), state.descriptors.len());
         if received != named {
             return Err(HandshakeError::Descriptors { received, named });
         }
+        // What is none stays among the others, to be closed with them.
+        Listener::check(self.descriptors[index].as_fd())?;
         Ok((Listener::new(self.descriptors.swap_remove(index))?, state.container))
     }
 }

@@ -23,6 +23,7 @@
 //! # Ok::<(), seccomp_agent_agent::AgentError>(())
 //! ```
 mod agent;
+mod door;
 mod engine;
 mod handshake;
 mod peer;
@@ -31,8 +32,9 @@ mod socket;
 mod state;
 
 pub use agent::{Agent, AgentError, Fallback, raise_descriptor_limit};
+pub use door::MAX_CONNECTIONS;
 pub use engine::{Config, Engine, EngineError, Meter, Observer};
 pub use handshake::{HandshakeError, MAX_STATE, MESSAGE_DEADLINE};
 pub use resolver::{ResolveError, Resolver, Resolving};
 pub use socket::{Socket, SocketError};
-pub use state::{ProcessState, StateError};
+pub use state::{MAX_ID, ProcessState, StateError};

@@ -2,6 +2,7 @@
 //! specification (config-linux.md, "The Container Process State").
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
 use std::path::PathBuf;
 
 use seccomp_agent_registry::{Container, Status};
@@ -9,6 +10,11 @@ use serde::Deserialize;
 
 /// The name that the listener has among the descriptors of a message.
 const LISTENER_NAME: &str = "seccompFd";
+/// The longest container id, in bytes: runtimes keep a container's state in a directory of that name (`NAME_MAX`),
+/// and every log line and metric about the container has it.
+pub const MAX_ID: usize = 255;
+/// What an error says of a message, in characters: the log is not for copying messages.
+const MAX_QUOTE: usize = 300;
 
 /// A message, parsed: unknown fields are the future's business.
 #[derive(Debug, PartialEq, Eq)]
@@ -24,10 +30,16 @@ pub struct ProcessState {
 #[non_exhaustive]
 pub enum StateError {
     /// It is no JSON, or not of this shape.
-    #[error("the container process state is malformed: {0}")]
+    #[error("the container process state is malformed: {}", quote(.0))]
     Malformed(#[source] serde_json::Error),
+    /// The container's id is longer than any runtime's.
+    #[error("the container's id has {length} bytes, more than {MAX_ID}")]
+    Id {
+        /// How many it has.
+        length: usize,
+    },
     /// It names no listener, or two.
-    #[error("the container process state names {found} descriptors \"seccompFd\" among {names:?}, not one")]
+    #[error("the container process state names {found} descriptors \"seccompFd\" among {}, not one", quote(&format_args!("{names:?}")))]
     NoListener {
         /// How many it names.
         found: usize,
@@ -40,6 +52,10 @@ impl ProcessState {
     /// Parses one message.
     pub fn parse(message: &[u8]) -> Result<Self, StateError> {
         let wire: Wire = serde_json::from_slice(message).map_err(StateError::Malformed)?;
+        let length = wire.state.id.len();
+        if length > MAX_ID {
+            return Err(StateError::Id { length });
+        }
         let mut container = Container::named(wire.state.id);
         container.status = Status::from(wire.state.status.as_str());
         container.pid = wire.pid;
@@ -59,6 +75,16 @@ impl ProcessState {
             _ => Err(StateError::NoListener { found: found.len(), names: self.descriptors.clone() }),
         }
     }
+}
+
+/// The beginning of what somebody else wrote.
+fn quote(text: &impl Display) -> String {
+    let mut text = text.to_string();
+    if let Some((end, _)) = text.char_indices().nth(MAX_QUOTE) {
+        text.truncate(end);
+        text.push('…');
+    }
+    text
 }
 
 #[derive(Deserialize)]
@@ -137,5 +163,39 @@ mod tests {
         {
             assert!(matches!(ProcessState::parse(text), Err(StateError::Malformed(_))), "{text:?}");
         }
+    }
+
+    #[test]
+    fn an_error_about_a_huge_message_is_short() {
+        let huge = "\u{fc}".repeat(100_000);
+        for text in [
+            format!(r#"{{"pid":"{huge}","state":{{"id":"x"}}}}"#),
+            format!(r#"{{"state":{{"id":"{huge}"}}}}"#),
+            format!(r#"{{"fds":["{huge}"],"state":{{"id":"x"}}}}"#),
+        ] {
+            let error = ProcessState::parse(text.as_bytes())
+                .and_then(|state| state.listener_index().map(|_| ()))
+                .unwrap_err();
+            assert!(error.to_string().len() < 4 * MAX_QUOTE, "{} bytes", error.to_string().len());
+        }
+    }
+
+    #[test]
+    fn nesting_is_no_way_to_exhaust_the_stack() {
+        let deep = "[".repeat(400_000) + &"]".repeat(400_000);
+        let ignored = format!(r#"{{"new":{deep},"state":{{"id":"x"}}}}"#);
+        assert!(ProcessState::parse(ignored.as_bytes()).is_ok());
+        for field in ["fds", "pid", "state", "metadata"] {
+            let text = format!(r#"{{"{field}":{deep}}}"#);
+            assert!(ProcessState::parse(text.as_bytes()).is_err(), "{field}");
+        }
+    }
+
+    #[test]
+    fn a_field_that_comes_twice_is_refused_and_of_an_annotation_the_last_one_holds() {
+        let twice = r#"{"state":{"id":"x"},"state":{"id":"y"}}"#;
+        assert!(ProcessState::parse(twice.as_bytes()).is_err());
+        let annotation = r#"{"state":{"id":"x","annotations":{"a":"1","a":"2"}}}"#;
+        assert_eq!(ProcessState::parse(annotation.as_bytes()).unwrap().container.annotations["a"], "2");
     }
 }

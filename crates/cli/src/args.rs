@@ -1,7 +1,9 @@
+use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
+use seccomp_agent_launcher::{Capabilities, User};
 use serde::Deserialize;
 
 use crate::policy::PolicyArgs;
@@ -26,6 +28,15 @@ pub(crate) enum Command {
     Serve(ServeArgs),
     /// Check policies, and explain what they grant
     Policy(PolicyArgs),
+    /// Run a command in a container of its own, under a seccomp profile
+    Run(RunArgs),
+    /// Be the OCI runtime of an engine that drops `listenerPath`, such as docker
+    ///
+    /// Name it as a runtime of the engine. At `create` and `run` it adds listenerPath to the bundle's config.json,
+    /// if the profile there notifies calls and says no listenerPath; then it executes the runtime with the same
+    /// arguments. All arguments from the first that is none of its own options are the runtime's, --help and
+    /// --version included.
+    OciRuntime(OciRuntimeArgs),
 }
 
 /// The options of `serve`. Each overrides the key of the same name in the configuration file.
@@ -54,6 +65,97 @@ pub(crate) struct ServeArgs {
     /// Serve Prometheus metrics on this address, at `/metrics`
     #[arg(long, value_name = "ADDR")]
     pub(crate) metrics_bind_address: Option<SocketAddr>,
+}
+
+/// The options of `run`.
+#[derive(Debug, clap::Args)]
+#[command(
+    long_about = "Run a command in a container of its own, under a seccomp profile\n\n\
+    The command gets mount, pid, ipc and uts namespaces, a fresh /proc, the capabilities of a Docker container and \
+    no_new_privs. The listener of its filter goes to --agent, in the message that runc sends, or is answered here. \
+    Without --profile, exactly those calls are notified that the resolver has handlers for. Without root, a user \
+    namespace takes its place.",
+    after_help = "Exit status: that of COMMAND, or 128 and the signal that ended it; 125 failure of this program, \
+    126 COMMAND cannot be executed, 127 COMMAND is not found."
+)]
+pub(crate) struct RunArgs {
+    /// Load this seccomp profile, in the JSON of the OCI runtime specification; exactly, or not at all
+    #[arg(long, value_name = "FILE")]
+    pub(crate) profile: Option<PathBuf>,
+    /// Hand the listener to the agent at this socket [default: the profile's listenerPath, without --resolver]
+    #[arg(long, value_name = "SOCKET")]
+    pub(crate) agent: Option<PathBuf>,
+    /// How to choose the handlers that answer here [default: none]
+    #[arg(long, value_enum)]
+    pub(crate) resolver: Option<ResolverKind>,
+    /// Read settings from a YAML file, as `serve` does
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// Use this directory as the root filesystem
+    #[arg(long, value_name = "DIR")]
+    pub(crate) rootfs: Option<PathBuf>,
+    /// Run the command as this user and these groups, all numbers [default: 0:0]
+    #[arg(long, value_name = "UID[:GID[,GID…]]")]
+    pub(crate) user: Option<User>,
+    /// Give a capability, or ALL, beyond those of a Docker container
+    #[arg(long, value_name = "CAP")]
+    pub(crate) cap_add: Vec<Capabilities>,
+    /// Take a capability away, or ALL
+    #[arg(long, value_name = "CAP")]
+    pub(crate) cap_drop: Vec<Capabilities>,
+    /// Let set-user-ID programs work: leave `no_new_privs` off
+    #[arg(long)]
+    pub(crate) new_privs: bool,
+    /// The container's name, also its host name [default: run-PID, and the host's own name]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) name: Option<String>,
+    /// An annotation of the container, for the agent
+    #[arg(long, value_name = "KEY=VALUE", value_parser = annotation)]
+    pub(crate) annotation: Vec<(String, String)>,
+    /// Text for the agent [default: the profile's listenerMetadata]
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) metadata: Option<String>,
+    /// Log what is at least as important as this, on stderr [default: warn]
+    #[arg(long, value_enum, value_name = "LEVEL")]
+    pub(crate) log_level: Option<LogLevel>,
+    /// The command and its arguments
+    #[arg(required = true, trailing_var_arg = true, value_name = "COMMAND")]
+    pub(crate) command: Vec<OsString>,
+}
+
+fn annotation(text: &str) -> Result<(String, String), &'static str> {
+    let (key, value) = text.split_once('=').ok_or("an annotation is KEY=VALUE")?;
+    Ok((key.to_owned(), value.to_owned()))
+}
+
+/// The options of `oci-runtime`. Each overrides the key of the same name in the configuration file.
+#[derive(Debug, Default, clap::Args)]
+#[command(
+    disable_help_flag = true,
+    disable_version_flag = true,
+    after_help = "Exit status: the runtime's; 1 if it could not be called, with the reason on stderr and in its \
+        --log. In docker's daemon.json:\n\n  \
+        \"runtimes\": {\"seccomp-agent\": {\"path\": \"/usr/local/bin/seccomp-agent\", \"runtimeArgs\": [\"oci-runtime\"]}}"
+)]
+pub(crate) struct OciRuntimeArgs {
+    /// Read settings from a YAML file [default: /etc/seccomp-agent/oci-runtime.yaml, if it is there]
+    #[arg(long = "agent-config", value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+    /// The runtime to execute [default: runc]
+    #[arg(long, value_name = "PROGRAM")]
+    pub(crate) runtime: Option<PathBuf>,
+    /// The agent's socket [default: the profile's listenerPath, or else /run/seccomp-agent.socket]
+    #[arg(long, value_name = "PATH")]
+    pub(crate) listener_path: Option<String>,
+    /// What the agent's resolver is told [default: the profile's listenerMetadata, or else nothing]
+    #[arg(long, value_name = "TEXT")]
+    pub(crate) listener_metadata: Option<String>,
+    /// Take listenerPath and listenerMetadata from this seccomp profile, the one that the engine is given
+    #[arg(long, value_name = "FILE")]
+    pub(crate) profile: Option<PathBuf>,
+    /// The runtime's arguments
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, value_name = "ARGUMENTS")]
+    pub(crate) runtime_args: Vec<OsString>,
 }
 
 /// Ways to choose the handlers of a container.
@@ -106,5 +208,26 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Args::command().debug_assert();
+    }
+
+    #[test]
+    fn what_follows_the_wrappers_own_options_is_the_runtimes() {
+        for (own, runtimes) in [
+            ("", "--version"),
+            ("", "--help"),
+            ("", "-v"),
+            ("", "--root /r --log /l create --bundle /b --listener-path /no id"),
+            ("--runtime crun", "--root=/r state id"),
+            ("--listener-path /s --listener-metadata a=b", "--unknown create --runtime x id"),
+            ("--profile /p", "exec id sh -- -c x"),
+            ("--agent-config /c", "create --config /other id"),
+            ("", ""),
+        ] {
+            let line = format!("seccomp-agent oci-runtime {own} {runtimes}");
+            let args = Args::try_parse_from(line.split_whitespace()).unwrap();
+            let Command::OciRuntime(args) = args.command else { panic!("{line}") };
+            let expected: Vec<_> = runtimes.split_whitespace().map(OsString::from).collect();
+            assert_eq!(args.runtime_args, expected, "{line}");
+        }
     }
 }

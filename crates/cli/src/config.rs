@@ -1,3 +1,4 @@
+use std::io::Read;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -8,7 +9,7 @@ use serde::Deserialize;
 use crate::args::{LogFormat, LogLevel, ResolverKind, ServeArgs};
 
 /// Where runtimes find the agent unless told otherwise.
-const DEFAULT_SOCKET: &str = "/run/seccomp-agent.socket";
+pub(crate) const DEFAULT_SOCKET: &str = "/run/seccomp-agent.socket";
 /// The largest configuration file; a larger one is something else.
 const MAX_CONFIG: u64 = 1024 * 1024;
 /// How long the resolver may take: the container's init is blocked meanwhile.
@@ -72,7 +73,7 @@ pub(crate) enum ConfigError {
 /// The file as it is written.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
-struct File {
+pub(crate) struct File {
     socket: Option<PathBuf>,
     resolver: Option<ResolverKind>,
     policy: Option<PathBuf>,
@@ -125,7 +126,9 @@ impl Config {
     /// Reads the file that `args` names, if any; what `args` say themselves comes first.
     pub(crate) fn load(args: &ServeArgs) -> Result<Self, ConfigError> {
         let file = args.config.as_deref().map_or_else(|| Ok(File::default()), File::read)?;
-        let policy = args.policy.clone().or(file.policy);
+        // Who names another resolver does not want the file's policy.
+        let wants_policy = args.resolver.is_none_or(|resolver| resolver == ResolverKind::Policy);
+        let policy = args.policy.clone().or(file.policy.filter(|_| wants_policy));
         let default = if policy.is_some() { ResolverKind::Policy } else { ResolverKind::None };
         let resolver = args.resolver.or(file.resolver).unwrap_or(default);
         if policy.is_some() != (resolver == ResolverKind::Policy) {
@@ -153,21 +156,22 @@ impl Config {
 impl File {
     fn read(path: &Path) -> Result<Self, ConfigError> {
         let failed = |source| ConfigError::Read { path: path.to_owned(), source };
-        let size = std::fs::metadata(path).map_err(failed)?.len();
-        if size > MAX_CONFIG {
-            return Err(failed(std::io::Error::other(format!(
-                "it has {size} bytes, more than {MAX_CONFIG}"
-            ))));
+        // Read, not asked for: a device or a pipe has no size.
+        let mut text = String::new();
+        let file = std::fs::File::open(path).map_err(failed)?;
+        file.take(MAX_CONFIG + 1).read_to_string(&mut text).map_err(failed)?;
+        if text.len() as u64 > MAX_CONFIG {
+            return Err(failed(std::io::Error::other(format!("it has more than {MAX_CONFIG} bytes"))));
         }
-        let text = std::fs::read_to_string(path).map_err(failed)?;
         Self::parse(&text).map_err(|message| ConfigError::Parse { path: path.to_owned(), message })
     }
 
-    fn parse(text: &str) -> Result<Self, String> {
+    /// The reader's own budget bounds nesting and what aliases expand to.
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
         if text.trim().is_empty() {
             return Ok(Self::default());
         }
-        serde_yaml::from_str(text).map_err(|error| error.to_string())
+        serde_saphyr::from_str(text).map_err(|error| error.to_string())
     }
 }
 
@@ -198,6 +202,42 @@ mod tests {
     fn a_value_out_of_range_says_what_is_in_range() {
         let message = File::parse("workers: 0\n").unwrap_err();
         assert!(message.contains("from 2 to 64"), "{message}");
+    }
+
+    #[test]
+    fn an_endless_file_is_read_up_to_the_limit() {
+        let args = ServeArgs { config: Some("/dev/zero".into()), ..ServeArgs::default() };
+        assert!(Config::load(&args).unwrap_err().to_string().contains("more than"));
+    }
+
+    #[test]
+    fn aliases_and_nesting_are_bounded() {
+        let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
+        for level in 1..30 {
+            let before = level - 1;
+            let aliases = vec![format!("*a{before}"); 10].join(", ");
+            bomb.extend([format!("a{level}: &a{level} [{aliases}]\n")]);
+        }
+        let begin = std::time::Instant::now();
+        for text in [
+            bomb.clone(),
+            bomb + "socket: *a29\n",
+            format!("socket: {}{}\n", "[".repeat(400_000), "]".repeat(400_000)),
+            "- ".repeat(400_000),
+            "? ".repeat(400_000),
+            "{a: ".repeat(200_000),
+        ] {
+            assert!(File::parse(&text).is_err());
+        }
+        assert!(begin.elapsed() < std::time::Duration::from_secs(20), "{:?}", begin.elapsed());
+    }
+
+    #[test]
+    fn no_file_of_the_corpus_breaks_the_reader() {
+        let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../fuzz/corpus/config");
+        let files = std::fs::read_dir(corpus).unwrap();
+        let texts = files.map(|file| std::fs::read_to_string(file.unwrap().path()).unwrap());
+        assert!(texts.filter(|text| File::parse(text).is_ok()).count() >= 1);
     }
 
     #[test]

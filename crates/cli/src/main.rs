@@ -5,8 +5,11 @@ mod config;
 mod inherited;
 mod log;
 mod metrics;
+mod oci_runtime;
 mod policy;
 mod reload;
+mod resolve;
+mod run;
 mod serve;
 
 use std::process::ExitCode;
@@ -15,27 +18,50 @@ use clap::Parser;
 
 use args::{Args, Command};
 use config::ConfigError;
+use seccomp_agent_launcher::LaunchError;
 use seccomp_agent_policy::PolicyError;
 
 /// The exit status for a command line or a configuration that cannot be understood; clap's own is the same.
 const USAGE: u8 = 2;
 
 fn main() -> ExitCode {
-    let args = Args::parse();
-    let outcome = match args.command {
-        Command::Serve(options) => serve::serve(&options),
-        Command::Policy(options) => policy::policy(&options),
+    if let Some(code) = seccomp_agent_launcher::run_if_init() {
+        return code;
+    }
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(error) => return refuse(&error),
+    };
+    let (outcome, failure) = match args.command {
+        Command::Serve(options) => (serve::serve(&options).map(|()| 0), 1),
+        Command::Policy(options) => (policy::policy(&options).map(|()| 0), 1),
+        Command::Run(options) => (run::run(&options), run::OWN_FAILURE),
+        Command::OciRuntime(options) => (oci_runtime::run(&options).map(|()| 0), 1),
     };
     match outcome {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(status) => ExitCode::from(status),
         Err(error) => {
             report(&error);
-            if error.is::<ConfigError>() || error.is::<PolicyError>() {
-                ExitCode::from(USAGE)
+            let is_usage = error.is::<ConfigError>() || error.is::<PolicyError>();
+            ExitCode::from(if is_usage && failure != run::OWN_FAILURE {
+                USAGE
             } else {
-                ExitCode::FAILURE
-            }
+                error.downcast_ref::<LaunchError>().map_or(failure, LaunchError::exit_status)
+            })
         }
+    }
+}
+
+/// Help, a version, or what is wrong with the command line. The status of `run` is its command's, so that it
+/// has one of its own for this.
+fn refuse(error: &clap::Error) -> ExitCode {
+    // Where nobody reads it, nobody misses it.
+    let _printed = error.print();
+    let is_run = std::env::args_os().nth(1).is_some_and(|word| word == "run");
+    match (error.use_stderr(), is_run) {
+        (false, _) => ExitCode::SUCCESS,
+        (true, true) => ExitCode::from(run::OWN_FAILURE),
+        (true, false) => ExitCode::from(USAGE),
     }
 }
 

@@ -24,8 +24,13 @@ const LOGGED_REQUESTS: usize = 8;
 pub(crate) struct CurrentPolicy(watch::Receiver<Arc<Policy>>);
 
 impl CurrentPolicy {
+    /// The policy as it is now, for good.
+    pub(crate) fn read(path: &Path) -> Result<Self, PolicyError> {
+        Ok(Self(watch::channel(Arc::new(Policy::read(path)?)).1))
+    }
+
     /// Reads the policy, and from then on follows it. Takes a tokio runtime.
-    pub(crate) fn load(path: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn follow(path: &Path) -> anyhow::Result<Self> {
         let hangup = signal(SignalKind::hangup()).context("waiting for SIGHUP")?;
         let stamp = Stamp::of(path);
         let policy = Policy::read(path)?;

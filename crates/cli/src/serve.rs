@@ -1,15 +1,14 @@
 use std::sync::Arc;
 
 use anyhow::Context;
-use seccomp_agent_agent::{Agent, ResolveError, Socket, raise_descriptor_limit};
-use seccomp_agent_registry::{Container, Registry};
+use seccomp_agent_agent::{Agent, Socket, raise_descriptor_limit};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::args::{ResolverKind, ServeArgs};
+use crate::args::ServeArgs;
 use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::reload::CurrentPolicy;
-use crate::{inherited, log, metrics};
+use crate::{inherited, log, metrics, resolve};
 
 /// `seccomp-agent serve`: returns once SIGTERM or SIGINT has stopped it.
 pub(crate) fn serve(args: &ServeArgs) -> anyhow::Result<()> {
@@ -26,21 +25,21 @@ pub(crate) fn serve(args: &ServeArgs) -> anyhow::Result<()> {
 async fn run(config: &Config) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("waiting for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("waiting for SIGINT")?;
-    let inherited = inherited::socket()?;
-    let from = if inherited.is_some() { "systemd".into() } else { config.socket.display().to_string() };
-    let socket = inherited.map_or_else(|| Socket::bind(&config.socket), Ok)?;
-
-    let policy = config.policy.as_deref().map(CurrentPolicy::load).transpose()?;
+    let policy = config.policy.as_deref().map(CurrentPolicy::follow).transpose()?;
     let mut agent =
-        Agent::new(resolver(config.resolver, policy)).fallback(config.fallback, config.resolve_deadline);
+        Agent::new(resolve::by(config.resolver, policy)).fallback(config.fallback, config.resolve_deadline);
     if let Some(workers) = config.workers {
         agent = agent.engine(|engine| engine.workers = workers);
     }
+    // Before there is a socket: an address that is taken must not end an agent that answers already.
     if let Some(address) = config.metrics_bind_address {
         let metrics = Arc::new(Metrics::new());
         agent = agent.engine(|engine| engine.observer = Some(metrics.observer()));
         metrics::serve(address, metrics).await?;
     }
+    let inherited = inherited::socket()?;
+    let from = if inherited.is_some() { "systemd".into() } else { config.socket.display().to_string() };
+    let socket = inherited.map_or_else(|| Socket::bind(&config.socket), Ok)?;
     agent = agent
         .engine(|engine| tracing::info!(features = ?engine.features, workers = engine.workers, "starting"));
 
@@ -55,16 +54,4 @@ async fn run(config: &Config) -> anyhow::Result<()> {
     let left = agent.serve(socket, stopped).await?;
     tracing::info!(containers = left.len(), "stopped");
     Ok(())
-}
-
-fn resolver(
-    kind: ResolverKind,
-    policy: Option<CurrentPolicy>,
-) -> impl Fn(&Container) -> Result<Registry, ResolveError> + Send + Sync {
-    move |container| match (kind, &policy) {
-        (ResolverKind::Policy, Some(policy)) => policy.resolve(container),
-        (ResolverKind::DemoBasic, _) => Ok(seccomp_agent_handlers::demo_basic(container)),
-        // Without a policy the resolver is no `policy`: the configuration has seen to that.
-        (ResolverKind::None | ResolverKind::Policy, _) => Ok(Registry::new()),
-    }
 }

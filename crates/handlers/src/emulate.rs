@@ -1,5 +1,9 @@
+use std::time::Instant;
+
 use seccomp_agent_nsenter::{Caller, Error};
 use seccomp_agent_registry::{Call, Errno, ReadError, Verdict};
+
+use crate::warnings::Warnings;
 
 /// Why an emulated call fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -40,22 +44,28 @@ impl From<Errno> for Failure {
 /// The answer that `deed` finds by doing something for the caller, or the error that it fails with. A caller
 /// that is not visible in our pid namespace is refused with EPERM; nobody could act for it.
 ///
-/// Failures of our own are logged.
+/// Failures of our own are logged; of many within seconds, of all containers together, the first few, and how many
+/// were left out.
 pub fn emulate(call: &Call<'_>, deed: impl FnOnce(&Call<'_>) -> Result<Verdict, Failure>) -> Verdict {
     let outcome = if call.tid() == 0 { Err(Error::Invisible.into()) } else { deed(call) };
     outcome.unwrap_or_else(|failure| {
-        if failure.is_ours() {
+        if failure.is_ours()
+            && let Some(left_out) = WARNINGS.one_more(Instant::now())
+        {
             tracing::warn!(
                 container = %call.container().id,
                 syscall = %call.syscall(),
                 tid = call.tid(),
                 error = %failure,
+                left_out,
                 "a call could not be emulated",
             );
         }
         Verdict::Errno(failure.errno())
     })
 }
+
+static WARNINGS: Warnings = Warnings::new();
 
 /// [`emulate`], as the caller and with what is granted to it.
 ///

@@ -62,6 +62,7 @@ mod nodes;
 mod openings;
 mod owners;
 mod pattern;
+mod warnings;
 
 pub use any_call::AnyCall;
 pub use arguments::Numbers;
@@ -73,7 +74,7 @@ pub use exec_delay::ExecDelay;
 pub use modes::Modes;
 pub use mount::Mount;
 pub use nodes::{Devices, Nodes};
-pub use openings::{HostFile, Openings};
+pub use openings::{HostFile, Openings, RelativePath};
 pub use owners::Owners;
 pub use pattern::Pattern;
 pub use seccomp_agent_nsenter::Capabilities;

@@ -16,7 +16,8 @@ use crate::emulate::{Failure, emulate};
 /// whatever the caller asks for. Of procfs's own options `hidepid`, `gid` and `subset` are taken.
 ///
 /// **Cannot know** which entries the runtime has masked in the container's first procfs: the new one shows
-/// them. A caller in a user namespace of its own continues: there it has the capability, or the kernel refuses.
+/// them. Nor whether a signal interrupts the caller between the last look at it and the answer: then the procfs
+/// stays, and a call that is restarted mounts a second one on top; interrupted earlier, it leaves none. A caller in a user namespace of its own continues: there it has the capability, or the kernel refuses.
 #[derive(Clone, Copy, Debug, Default)]
 #[non_exhaustive]
 pub struct Mount;
@@ -48,23 +49,23 @@ impl Handler for Mount {
             return Verdict::Continue;
         }
         emulate(call, |call| match Request::read(call)? {
-            Some(request) if request.kind.as_deref() == Some(c"proc") => mount_procfs(call, &request),
-            _ => Ok(Verdict::Continue),
+            Some(request) => mount_procfs(call, &request),
+            None => Ok(Verdict::Continue),
         })
     }
 }
 
-/// The arguments of a new mount.
+/// The arguments of a new procfs.
 struct Request {
     source: Option<CString>,
     target: CString,
-    kind: Option<CString>,
     attributes: MountAttrFlags,
     options: Option<CString>,
 }
 
 impl Request {
-    /// `None` for what is no new mount. In the order in which the kernel reads.
+    /// `None` for every other mount, of which nothing but the type is read: the options of other file systems
+    /// need not be strings. In the order in which the kernel reads.
     fn read(call: &Call<'_>) -> Result<Option<Self>, Failure> {
         let flags = flags(call.arg(3));
         if flags & OTHER_OPERATIONS != 0 {
@@ -72,10 +73,13 @@ impl Request {
         }
         let memory = call.memory();
         let kind = memory.optional_c_string(call.arg(2), PATH_MAX)?;
+        if kind.as_deref() != Some(c"proc") {
+            return Ok(None);
+        }
         let source = memory.optional_c_string(call.arg(0), PATH_MAX)?;
         let options = memory.optional_c_string(call.arg(4), MAX_OPTIONS)?;
         let target = memory.path(call.arg(1))?;
-        Ok(Some(Self { source, target, kind, attributes: attributes(flags), options }))
+        Ok(Some(Self { source, target, attributes: attributes(flags), options }))
     }
 }
 
@@ -103,7 +107,7 @@ fn mount_procfs(call: &Call<'_>, request: &Request) -> Result<Verdict, Failure> 
             Ok((fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, request.attributes)?, target))
         },
     )?;
-    mounts.attach(mount, target)?;
+    mounts.attach(mount, target, || call.is_valid())?;
     Ok(Verdict::Return(0))
 }
 

@@ -10,8 +10,8 @@ use crate::emulate::{Failure, emulate_for};
 /// **Grants** `CAP_MKNOD` for the devices that are listed. FIFOs, sockets, regular files and whiteouts
 /// (character device 0, 0) take no grant: the kernel makes them for anybody.
 ///
-/// **Cannot know** what the container's device cgroup says about the node, since the agent is not in it; the
-/// cgroup still says who may open it. On a file system that is mounted nodev the node is
+/// **Cannot know** what the container's device cgroup says about making the node: the agent's own decides, so it
+/// must let the agent make what is listed. The container's still says who may open it. On a file system that is mounted nodev the node is
 /// made and cannot be opened, as natively. A caller in a user namespace of its own makes no devices.
 #[derive(Clone, Debug, Default)]
 pub struct Nodes {

@@ -35,10 +35,23 @@ pub struct HostFile {
     pub read_only: bool,
 }
 
+/// A [`HostFile::path`] that is not absolute.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the path {path:?}, by which a container is to get a file of the host, is not absolute")]
+#[non_exhaustive]
+pub struct RelativePath {
+    /// The path.
+    pub path: CString,
+}
+
 impl Openings {
-    /// Grants these files.
-    pub const fn granting(files: Vec<HostFile>) -> Self {
-        Self { files }
+    /// Grants these files. Fails for a path that is not absolute: it would mean something else in each working
+    /// directory.
+    pub fn granting(files: Vec<HostFile>) -> Result<Self, RelativePath> {
+        match files.iter().find(|file| !file.path.to_bytes().starts_with(b"/")) {
+            Some(file) => Err(RelativePath { path: file.path.clone() }),
+            None => Ok(Self { files }),
+        }
     }
 
     fn open(&self, call: &Call<'_>) -> Result<Verdict, Failure> {
@@ -128,6 +141,17 @@ impl Layout for OpenHow {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::ffi::CStr;
+
+    #[test]
+    fn paths_that_are_not_absolute_are_refused() {
+        let file = |path: &CStr| HostFile { path: path.into(), host: c"/dev/null".into(), read_only: true };
+        for path in [c"", c"dev/null", c"./dev/null"] {
+            let refused = Openings::granting(vec![file(c"/fine"), file(path)]);
+            assert_eq!(refused.unwrap_err(), RelativePath { path: path.into() });
+        }
+        assert!(Openings::granting(vec![file(c"/fine")]).is_ok());
+    }
 
     #[test]
     fn flags_are_those_for_a_file_that_exists() {

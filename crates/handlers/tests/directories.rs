@@ -50,6 +50,7 @@ fn paths() -> Vec<String> {
         "dangling/x",
         "up/x",
         "setgid/x",
+        "acl/x",
         "sticky/x",
         "sticky/link/x",
         "friends/x",

@@ -172,4 +172,13 @@ fn nobodys_links_lead_to_the_agent() {
         assert_eq!(said.lines().count(), paths.len(), "{said}");
         assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);
     }
+    // What the agent has open is nobody's to know, whether it is there or not.
+    let paths = [
+        format!("/proc/{agent}/fd/0"),
+        format!("/proc/{agent}/fd/9999"),
+        format!("/proc/{agent}/fdinfo/0/x"),
+    ];
+    let paths: Vec<_> = paths.iter().map(String::as_str).collect();
+    let said = said(Some(directories()), root.path(), Procfs::Agents, 1000, &paths);
+    assert_eq!(said.matches(": Permission denied\n").count(), paths.len(), "{said}");
 }

@@ -70,6 +70,7 @@ fn calls(open: &Open) -> Vec<(String, Result<(), Errno>)> {
             "plain",
             "real/in",
             "setgid/in",
+            "acl/in",
             "sticky/in",
             "sticky/link/in",
             "friends/in",

@@ -42,7 +42,7 @@ fn host() -> (tempfile::TempDir, Registry) {
     ];
     let mut registry = Registry::new();
     for name in ["open", "openat", "openat2", "creat"] {
-        registry.on(name, Openings::granting(files.clone())).unwrap();
+        registry.on(name, Openings::granting(files.clone()).unwrap()).unwrap();
     }
     (root, registry)
 }

@@ -1,5 +1,6 @@
 use std::os::fd::AsFd;
 
+use rustix::io::Errno;
 use rustix::mount::FsOpenFlags;
 
 use crate::filter::{self, Flags};
@@ -61,7 +62,10 @@ fn has_proc_pidns() -> bool {
     let (Ok(context), Ok(own)) = (rustix::mount::fsopen("proc", FsOpenFlags::FSOPEN_CLOEXEC), own) else {
         return false;
     };
-    rustix::mount::fsconfig_set_fd(context.as_fd(), "pidns", own.as_fd()).is_ok()
+    // In a user namespace, our own pid namespace may be out of reach; a container's is not. A kernel without the
+    // option says EINVAL.
+    let outcome = rustix::mount::fsconfig_set_fd(context.as_fd(), "pidns", own.as_fd());
+    matches!(outcome, Ok(()) | Err(Errno::PERM))
 }
 
 #[cfg(test)]

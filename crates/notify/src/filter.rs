@@ -65,30 +65,38 @@ pub fn install(program: &[Instruction], flags: Flags) -> Result<OwnedFd, Errno> 
 }
 
 /// [`install`] without `no_new_privs`: EACCES without `CAP_SYS_ADMIN`.
+///
+/// Makes one system call and returns: a caller whose program notifies everything makes no other unnoticed.
 pub fn install_with_privileges(program: &[Instruction], flags: Flags) -> Result<OwnedFd, Errno> {
+    let fd = set_filter(program, flags.0 | NEW_LISTENER)?;
+    // SAFETY: the result is a new descriptor that nobody else owns.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// [`install_with_privileges`] for a program that notifies nothing: there is no listener, so the thread's
+/// children may have one.
+pub fn load_with_privileges(program: &[Instruction], flags: Flags) -> Result<(), Errno> {
+    set_filter(program, flags.0).map(|_| ())
+}
+
+/// `seccomp(2)` with `SECCOMP_SET_MODE_FILTER`.
+fn set_filter(program: &[Instruction], flags: libc::c_ulong) -> Result<i32, Errno> {
     let program = libc::sock_fprog {
         len: u16::try_from(program.len()).map_err(|_| Errno::INVAL)?,
         filter: program.as_ptr().cast::<libc::sock_filter>().cast_mut(),
     };
     // SAFETY: `program` points to `len` instructions laid out as `struct sock_filter`, alive for the call; the
     // kernel reads them only.
-    let fd = unsafe {
-        libc::syscall(
-            libc::SYS_seccomp,
-            libc::SECCOMP_SET_MODE_FILTER,
-            flags.0 | NEW_LISTENER,
-            &raw const program,
-        )
-    };
-    match i32::try_from(fd) {
-        // SAFETY: a non-negative result is a new descriptor that nobody else owns.
-        Ok(fd) if fd >= 0 => Ok(unsafe { OwnedFd::from_raw_fd(fd) }),
+    let outcome =
+        unsafe { libc::syscall(libc::SYS_seccomp, libc::SECCOMP_SET_MODE_FILTER, flags, &raw const program) };
+    match i32::try_from(outcome) {
+        Ok(outcome) if outcome >= 0 => Ok(outcome),
         _ => Err(Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::INVAL)),
     }
 }
 
 /// Whether the kernel knows `flags`: it looks at them before it looks for the program.
-pub(crate) fn knows(flags: Flags) -> bool {
+pub fn knows(flags: Flags) -> bool {
     let nothing = std::ptr::null::<libc::sock_fprog>();
     // SAFETY: with a null program the kernel installs nothing: EFAULT if it knows the flags, EINVAL if not.
     let outcome = unsafe {

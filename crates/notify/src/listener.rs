@@ -51,16 +51,22 @@ pub enum ReceiveError {
 
 impl Listener {
     /// Takes a descriptor that somebody handed us, if it is a listener. It becomes close-on-exec.
-    ///
-    /// The check looks at the descriptor's name only: an ioctl on an arbitrary file could block or do harm.
     pub fn new(fd: OwnedFd) -> Result<Self, NotAListener> {
+        Self::check(fd.as_fd())?;
+        fcntl_setfd(&fd, FdFlags::CLOEXEC).map_err(NotAListener::Unreadable)?;
+        Ok(Self { fd })
+    }
+
+    /// Whether a descriptor is a listener, for who wants to keep what is none: closing an arbitrary file can block.
+    ///
+    /// Looks at the descriptor's name only: an ioctl on an arbitrary file could block too, or do harm.
+    pub fn check(fd: BorrowedFd<'_>) -> Result<(), NotAListener> {
         let link = rustix::fs::readlink(format!("/proc/self/fd/{}", fd.as_raw_fd()), Vec::new())
             .map_err(NotAListener::Unreadable)?;
         if link.as_bytes() != LISTENER_LINK {
             return Err(NotAListener::OtherFile(link));
         }
-        fcntl_setfd(&fd, FdFlags::CLOEXEC).map_err(NotAListener::Unreadable)?;
-        Ok(Self { fd })
+        Ok(())
     }
 
     /// Lets the kernel run the woken side at once on the waker's CPU, since the waker is about to sleep

@@ -27,7 +27,8 @@ pub struct Notification {
     pub tid: u32,
     /// What was called.
     pub syscall: Syscall,
-    /// The arguments, cut to the width of the caller's registers: those of a 32-bit program have 32 bits.
+    /// The arguments, cut to the width of the caller's registers: those of an i386 program have 32 bits, those of
+    /// an x32 program 64.
     pub args: [u64; 6],
     /// Where in the caller's memory the call was made.
     pub instruction_pointer: u64,
@@ -38,7 +39,7 @@ impl Notification {
         let syscall = Syscall::decode(raw.data.arch, raw.data.nr.cast_unsigned());
         // The upper halves of a 32-bit program's registers are not its own to set; the kernel ignores them,
         // and so must everybody who reads them.
-        let mask = if syscall.arch.is_32_bit() { u64::from(u32::MAX) } else { u64::MAX };
+        let mask = if syscall.arch.has_32_bit_registers() { u64::from(u32::MAX) } else { u64::MAX };
         Self {
             id: Id::new(raw.id),
             tid: raw.pid,
@@ -100,6 +101,12 @@ mod tests {
     fn x32_numbers_are_named() {
         let notification = Notification::from_kernel(&raw(Arch::X86_64, 0x4000_0208));
         assert_eq!((notification.syscall.arch, notification.syscall.name()), (Arch::X32, Some("execve")));
+    }
+
+    #[test]
+    fn an_x32_caller_keeps_its_arguments() {
+        let notification = Notification::from_kernel(&raw(Arch::X86_64, 0x4000_0000 + 83));
+        assert_eq!((notification.syscall.arch, notification.args[0]), (Arch::X32, 0xdead_beef_0000_1000));
     }
 
     #[test]

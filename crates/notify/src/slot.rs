@@ -89,7 +89,14 @@ impl SlotTable {
 
     /// A slot that nobody uses; `None` while all are in use.
     pub fn take(self: &Arc<Self>) -> Option<Slot> {
-        let index = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop()?;
+        self.take_leaving(0)
+    }
+
+    /// [`take`](Self::take), for a use that has to leave `reserve` slots to others.
+    pub fn take_leaving(self: &Arc<Self>, reserve: usize) -> Option<Slot> {
+        let mut free = self.free.lock().unwrap_or_else(PoisonError::into_inner);
+        let index = if free.len() > reserve { free.pop() } else { None }?;
+        drop(free);
         Some(Slot { table: Arc::clone(self), index })
     }
 
@@ -203,6 +210,7 @@ mod tests {
         let table = SlotTable::new(2).unwrap();
         let (first, second) = (table.take().unwrap(), table.take().unwrap());
         assert!(table.take().is_none());
+        assert!(table.take_leaving(usize::MAX).is_none());
         assert_ne!(first.index, second.index);
         drop(first);
         assert!(table.take().is_some());

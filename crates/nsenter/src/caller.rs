@@ -2,7 +2,7 @@ use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 
-use rustix::fs::{CWD, Mode, OFlags, openat};
+use rustix::fs::{Mode, OFlags, openat};
 use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use rustix::process::{chroot, fchdir};
 use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
@@ -57,8 +57,11 @@ impl Caller {
         let folder = |name: &'static str| openat(&proc, name, path, Mode::empty()).map_err(failed(name));
         let (root, cwd) = (folder("root")?, folder("cwd")?);
         let status = read_status(proc.as_fd(), "status").map_err(failed("status"))?;
-        let Status { tgid, names, credentials } =
-            Status::parse(&status).map_err(|field| Error::Status { tid, field })?;
+        let Status { tgid, names, credentials } = Status::parse(&status).map_err(|field| match field {
+            // The kernel leaves it out of the status of a task that ends.
+            "Umask" => Error::Gone,
+            field => Error::Status { tid, field },
+        })?;
         let process = if tgid == tid { None } else { Some(folder_of(tgid)?) };
         let user_namespace = namespace_id(proc.as_fd(), "ns/user").map_err(failed("ns/user"))?;
         let is_in_our_user_namespace = user_namespace == home.user_namespace;
@@ -103,8 +106,9 @@ impl Caller {
     }
 
     /// Asks `is_valid` whether the caller still waits, and if so runs `deed` **as the caller**: with its root,
-    /// working directory, umask, file-system ids, supplementary groups and effective capabilities, and with
-    /// those that `grant` adds. Then the thread is itself again. A panic of `deed` finds it so.
+    /// umask, file-system ids, supplementary groups and effective capabilities, and with those that `grant`
+    /// adds. Paths of the [`Scene`] begin at its working directory. Then the thread is itself again. A panic of
+    /// `deed` finds it so.
     ///
     /// Capabilities count in the user namespace they are held in. A caller in another one than ours is served
     /// without any, granted or not.
@@ -141,7 +145,6 @@ impl Caller {
         let at = |step| move |errno| (step, errno);
         fchdir(&self.root).map_err(at("fchdir(root)"))?;
         chroot(c".").map_err(at("chroot"))?;
-        fchdir(&self.cwd).map_err(at("fchdir(cwd)"))?;
         self.home.put_on(&self.credentials, capabilities)
     }
 
@@ -188,8 +191,8 @@ impl Caller {
         &self.home
     }
 
-    pub(crate) const fn cwd(&self) -> &OwnedFd {
-        &self.cwd
+    pub(crate) const fn root(&self) -> &OwnedFd {
+        &self.root
     }
 
     /// What procfs calls it.
@@ -245,11 +248,8 @@ impl Base {
     pub const fn cwd() -> Self {
         Self(None)
     }
-}
 
-impl AsFd for Base {
-    /// While acting, the working directory is the caller's.
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_ref().map_or(CWD, AsFd::as_fd)
+    pub(crate) fn of<'a>(&'a self, caller: &'a Caller) -> BorrowedFd<'a> {
+        self.0.as_ref().unwrap_or(&caller.cwd).as_fd()
     }
 }

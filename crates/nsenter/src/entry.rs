@@ -50,6 +50,25 @@ impl EntryPath {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_name_is_one_component_and_the_parts_make_up_the_path(path in "[a./]{0,12}", suffix in "[-x/.]{0,4}") {
+            let c_path = CString::new(path.clone()).unwrap();
+            let split = EntryPath::new(&c_path);
+            let (parent, name) = (split.parent.to_str().unwrap(), split.name.to_str().unwrap());
+            prop_assert!(!name.trim_end_matches('/').contains('/'));
+            prop_assert!(parent.is_empty() == path.is_empty());
+            if !path.trim_end_matches('/').is_empty() {
+                let whole = [parent, name].concat();
+                prop_assert!(whole == path || (parent == "." && name == path));
+            }
+            let longer = EntryPath::with_suffix(&c_path, &suffix);
+            prop_assert_eq!(&longer.parent, &split.parent);
+            prop_assert!(!longer.name.to_str().unwrap().trim_end_matches('/').contains('/'));
+        }
+    }
 
     #[test]
     fn a_path_is_taken_apart_as_the_kernel_does() {

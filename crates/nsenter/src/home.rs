@@ -27,7 +27,6 @@ pub(crate) struct Home {
     cwd: OwnedFd,
     credentials: Credentials,
     mount_namespace: OwnedFd,
-    pid_namespace: OwnedFd,
 }
 
 /// A namespace's identity: device and inode of its file.
@@ -41,7 +40,6 @@ struct Distance {
     groups: bool,
     file_system_ids: bool,
     mount_namespace: bool,
-    pid_namespace: bool,
 }
 
 thread_local! {
@@ -52,7 +50,6 @@ thread_local! {
             groups: false,
             file_system_ids: false,
             mount_namespace: false,
-            pid_namespace: false,
         })
     };
 }
@@ -85,7 +82,6 @@ impl Home {
         Ok(Self {
             user_namespace: namespace_id(proc.as_fd(), "thread-self/ns/user").map_err(failed("ns/user"))?,
             mount_namespace: namespace("thread-self/ns/mnt")?,
-            pid_namespace: namespace("thread-self/ns/pid_for_children")?,
             root: folder("/")?,
             cwd: folder(".")?,
             credentials: Status::parse(&status)
@@ -116,9 +112,9 @@ impl Home {
         let at = |step| move |errno| (step, errno);
         umask(credentials.umask);
         if credentials.groups != self.credentials.groups {
-            // Noted first: what has half happened is undone as well.
-            DISTANCE.set(Distance { groups: true, ..DISTANCE.get() });
+            // Noted only when done: in a user namespace that forbids it, going back would fail as well.
             set_thread_groups(&credentials.groups).map_err(at("setgroups"))?;
+            DISTANCE.set(Distance { groups: true, ..DISTANCE.get() });
         }
         let ids = (credentials.fsuid, credentials.fsgid);
         if ids != (self.credentials.fsuid, self.credentials.fsgid) {
@@ -146,9 +142,6 @@ impl Home {
             set_capabilities(None, self.capabilities)?;
         }
         umask(self.credentials.umask);
-        if distance.pid_namespace {
-            setns(&self.pid_namespace, CloneFlags::CLONE_NEWPID).map_err(from_nix)?;
-        }
         if distance.mount_namespace {
             setns(&self.mount_namespace, CloneFlags::CLONE_NEWNS).map_err(from_nix)?;
         }
@@ -175,17 +168,6 @@ pub(crate) fn join_mount_namespace(namespace: BorrowedFd<'_>) -> Result<(), Errn
     // Noted first: what has half happened is undone as well.
     DISTANCE.set(Distance { mount_namespace: true, ..DISTANCE.get() });
     setns(namespace, CloneFlags::CLONE_NEWNS).map_err(from_nix)
-}
-
-/// Runs `child` while children of this thread are born into a pid namespace.
-pub(crate) fn with_children_in<T>(
-    namespace: BorrowedFd<'_>,
-    child: impl FnOnce() -> Result<T, Errno>,
-) -> Result<T, Errno> {
-    debug_assert!(DISTANCE.get().away, "the namespace is left on the way home");
-    DISTANCE.set(Distance { pid_namespace: true, ..DISTANCE.get() });
-    setns(namespace, CloneFlags::CLONE_NEWPID).map_err(from_nix)?;
-    child()
 }
 
 fn go_home(home: &Home) {

@@ -92,6 +92,25 @@ impl<'p> Iterator for Components<'p> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn no_path_makes_looking_for_own_links_panic(path in proptest::collection::vec(any::<u8>(), 0..64)) {
+            let _ = Names::new(5, 7).own_link(&path);
+        }
+
+        #[test]
+        fn what_is_taken_ends_with_a_component(
+            path in "(/|\\./){0,2}(self|thread-self|5|6)/(\\./)?(task/7/)?(root|cwd|fd/[0-9]{1,3}|exe|x)(/.{0,5})?",
+        ) {
+            if let Some(own) = Names::new(5, 7).own_link(path.as_bytes()) {
+                prop_assert!(own.len <= path.len() && !path[..own.len].ends_with('/'));
+                prop_assert!(path[own.len..].is_empty() || path[own.len..].starts_with('/'));
+                prop_assert!(!path.contains("exe") && !path.starts_with('6'));
+            }
+        }
+    }
 
     #[test]
     fn the_callers_own_links_are_told_from_all_others() {

@@ -1,15 +1,19 @@
 //! The system calls that no safe wrapper covers, or whose wrapper hides whether they worked.
 
 use std::ffi::c_void;
+use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicI32, Ordering};
 
 use nix::sys::signal::{SigSet, SigmaskHow, pthread_sigmask};
-use nix::sys::wait::{WaitPidFlag, waitpid};
-use nix::unistd::{Pid, setfsgid, setfsuid};
+use nix::unistd::{setfsgid, setfsuid};
 use rustix::fs::{Gid, Mode, Uid};
 use rustix::io::Errno;
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
+};
 
 /// Sets the calling thread's file-system user (`setfsuid(2)`), which itself says nothing when it fails.
 pub(crate) fn set_fsuid(uid: Uid) -> Result<(), Errno> {
@@ -75,58 +79,185 @@ pub(crate) fn end_thread() -> ! {
     }
 }
 
-/// The stack of [`fsopen_in_child`]'s child, which makes one system call.
-const STACK: usize = 16 << 10;
-
-#[repr(C, align(16))]
-struct Stack(MaybeUninit<[u8; STACK]>);
-
-/// `fsopen("proc")` in a child that shares this process's memory and descriptors and is born into the pid
-/// namespace that the thread's children go to: a file system context of that namespace.
+/// `fsopen("proc")` inside a pid namespace: a file system context of that namespace. It takes `CAP_SYS_ADMIN`.
 ///
-/// The child is visible in that namespace while it lives. It takes no signal but SIGKILL, whose sender gets
-/// EINTR for its call, and SIGSTOP, whose sender waits.
-pub(crate) fn fsopen_proc_in_child() -> Result<OwnedFd, Errno> {
-    extern "C" fn child(outcome: *mut c_void) -> libc::c_int {
-        // SAFETY: the parent passes a pointer to an `AtomicI32` that outlives the child, see below.
-        let outcome = unsafe { &*outcome.cast::<AtomicI32>() };
-        // SAFETY: the name is a NUL-terminated literal; the flag is FSOPEN_CLOEXEC.
-        let fd = unsafe { libc::syscall(libc::SYS_fsopen, c"proc".as_ptr(), 1) };
-        // The child has errno in common with its waiting parent.
-        let errno = nix::Error::last_raw();
-        outcome.store(i32::try_from(fd).ok().filter(|fd| *fd >= 0).unwrap_or(-errno), Ordering::Relaxed);
-        0
-    }
-
-    let outcome = AtomicI32::new(-libc::EINTR);
-    let mut stack = Stack(MaybeUninit::uninit());
-    let top = (&raw mut stack).wrapping_add(1).cast::<c_void>();
-    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_FILES;
+/// The namespace is that of whoever calls `fsopen`, so a process has to be born there. The container sees it
+/// while it lives, and can kill or stop it at any moment; so it has nothing of ours but our memory:
+///
+/// - a *courier*, which nobody in the container sees, closes its copies of all descriptors but two, joins the
+///   namespace for its children and starts the *opener* there;
+/// - the opener shares the courier's table. It calls `fsopen`, which leaves the descriptor there, and ends;
+/// - the courier sends the descriptor to us and ends, and with it the table.
+///
+/// They take no signal but SIGKILL, whose sender gets EINTR for its call, and SIGSTOP, whose sender waits. When
+/// this thread ends, they do.
+pub(crate) fn fsopen_proc_in_child(namespace: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
+    let (ours, theirs) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, SocketFlags::CLOEXEC, None)?;
+    let job = Job {
+        namespace: namespace.as_raw_fd(),
+        socket: theirs.as_raw_fd(),
+        outcome: AtomicI32::new(-libc::EINTR),
+    };
+    let mut stack = Stack::<{ 64 << 10 }>::new();
     let mut before = SigSet::empty();
-    // The container could send the child signals, and it would run our handlers, in our memory.
+    // The container could send signals, and they would run our handlers, in our memory.
     pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), Some(&mut before))
         .map_err(crate::home::from_nix)?;
-    // SAFETY: CLONE_VFORK suspends this thread until the child is gone, so `stack` and `outcome` outlive it and
-    // nobody else touches them; `top` is the aligned end of a stack that is large enough for one system call;
-    // the child calls nothing that allocates, locks, panics or unwinds.
-    let pid = unsafe { libc::clone(child, top, flags, (&raw const outcome).cast_mut().cast()) };
-    let errno = nix::Error::last();
+    // SAFETY: `courier` takes a `Job`, and makes plain system calls only.
+    let run = unsafe { run_child(courier, &job, &mut stack, 0) };
     let restored = pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&before), None);
-    if pid < 0 {
-        return Err(crate::home::from_nix(errno));
-    }
-    // The child sends no SIGCHLD, so only __WALL finds it.
-    while waitpid(Pid::from_raw(pid), Some(WaitPidFlag::__WALL)) == Err(nix::Error::EINTR) {}
-    let fd = take(outcome.into_inner());
+    run?;
     restored.map_err(crate::home::from_nix)?;
-    fd
+    match job.outcome.into_inner() {
+        errno if errno < 0 => Err(Errno::from_raw_os_error(-errno)),
+        _ => receive_descriptor(ours.as_fd()),
+    }
 }
 
-fn take(outcome: RawFd) -> Result<OwnedFd, Errno> {
-    if outcome < 0 {
-        return Err(Errno::from_raw_os_error(-outcome));
+/// What courier and opener are told, and what becomes of it.
+struct Job {
+    namespace: RawFd,
+    socket: RawFd,
+    /// A descriptor in the courier's table, or a negative errno.
+    outcome: AtomicI32,
+}
+
+impl Job {
+    /// What a system call of a child said. It has errno in common with its waiting parent.
+    fn note(&self, outcome: libc::c_long) -> bool {
+        let errno = nix::Error::last_raw();
+        self.outcome
+            .store(i32::try_from(outcome).ok().filter(|fd| *fd >= 0).unwrap_or(-errno), Ordering::Relaxed);
+        outcome >= 0
     }
-    // SAFETY: a non-negative outcome is the descriptor that `fsopen` just made in the table that the child
-    // shared with us; nobody else knows it.
-    Ok(unsafe { OwnedFd::from_raw_fd(outcome) })
+}
+
+/// Where the courier keeps the socket, and where the namespace; it has no other descriptors.
+const SOCKET: RawFd = 0;
+const NAMESPACE: RawFd = 1;
+
+extern "C" fn courier(job: *mut c_void) -> libc::c_int {
+    // SAFETY: `run_child` passes the `Job`, which outlives this process.
+    let job = unsafe { &*job.cast::<Job>() };
+    end_with_parent();
+    let mut stack = Stack::<{ 16 << 10 }>::new();
+    // Neither is in the other's way: Rust's runtime sees to it that the standard streams are open.
+    let ready = job.note(place_at(job.socket, SOCKET))
+        && job.note(place_at(job.namespace, NAMESPACE))
+        && job.note(close_from(NAMESPACE + 1))
+        && job.note(join_for_children(NAMESPACE));
+    if !ready {
+        return 0;
+    }
+    job.outcome.store(-libc::EINTR, Ordering::Relaxed);
+    // SAFETY: `opener` takes a `Job`, and makes plain system calls only.
+    let run = unsafe { run_child(opener, job, &mut stack, libc::CLONE_FILES) };
+    if let Err(errno) = run {
+        job.outcome.store(-errno.raw_os_error(), Ordering::Relaxed);
+        return 0;
+    }
+    let opened = job.outcome.load(Ordering::Relaxed);
+    if opened >= 0 {
+        // SAFETY: open in this process's table, which nobody else has any more.
+        let socket = unsafe { BorrowedFd::borrow_raw(SOCKET) };
+        // SAFETY: as for `socket`.
+        let opened = unsafe { BorrowedFd::borrow_raw(opened) };
+        if let Err(errno) = send_descriptor(socket, opened) {
+            job.outcome.store(-errno.raw_os_error(), Ordering::Relaxed);
+        }
+    }
+    0
+}
+
+extern "C" fn opener(job: *mut c_void) -> libc::c_int {
+    // SAFETY: `run_child` passes the `Job`, which outlives this process.
+    let job = unsafe { &*job.cast::<Job>() };
+    end_with_parent();
+    // SAFETY: a plain system call; the name is a NUL-terminated literal; the flag is FSOPEN_CLOEXEC.
+    job.note(unsafe { libc::syscall(libc::SYS_fsopen, c"proc".as_ptr(), 1) });
+    0
+}
+
+/// A child is killed when the thread that started it ends (`prctl(2)`, `PR_SET_PDEATHSIG`).
+fn end_with_parent() {
+    // SAFETY: a plain system call. It changes the calling process only, and cannot fail with these arguments.
+    unsafe { libc::syscall(libc::SYS_prctl, libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0) };
+}
+
+/// `dup3(2)`.
+fn place_at(fd: RawFd, at: RawFd) -> libc::c_long {
+    // SAFETY: a plain system call, in a courier: its table is a copy, and nothing in it is needed but what it
+    // has placed.
+    unsafe { libc::syscall(libc::SYS_dup3, fd, at, libc::O_CLOEXEC) }
+}
+
+/// `close_range(2)` to the end of the table.
+fn close_from(first: RawFd) -> libc::c_long {
+    // SAFETY: as for `place_at`.
+    unsafe { libc::syscall(libc::SYS_close_range, first, libc::c_uint::MAX, 0) }
+}
+
+/// `setns(2)` into a pid namespace.
+fn join_for_children(namespace: RawFd) -> libc::c_long {
+    // SAFETY: a plain system call. It changes the calling process only, and where its children are born.
+    unsafe { libc::syscall(libc::SYS_setns, namespace, libc::CLONE_NEWPID) }
+}
+
+#[repr(C, align(16))]
+struct Stack<const SIZE: usize>(MaybeUninit<[u8; SIZE]>);
+
+impl<const SIZE: usize> Stack<SIZE> {
+    const fn new() -> Self {
+        Self(MaybeUninit::uninit())
+    }
+}
+
+/// Runs `child` in a process that shares this one's memory and what `flags` say, and waits for its end.
+///
+/// # Safety
+/// `child` takes a [`Job`]. It allocates nothing, takes no lock, does not unwind, and has enough of `stack`.
+unsafe fn run_child<const SIZE: usize>(
+    child: extern "C" fn(*mut c_void) -> libc::c_int,
+    job: &Job,
+    stack: &mut Stack<SIZE>,
+    flags: libc::c_int,
+) -> Result<(), Errno> {
+    let flags = libc::CLONE_VM | libc::CLONE_VFORK | flags;
+    let top = (&raw mut *stack).wrapping_add(1).cast::<c_void>();
+    // SAFETY: CLONE_VFORK suspends this thread until the child is gone, so `stack` and `job` outlive it and
+    // nobody else touches the stack; `top` is its aligned end; the rest is the caller's promise.
+    let pid = unsafe { libc::clone(child, top, flags, (&raw const *job).cast_mut().cast()) };
+    if pid < 0 {
+        return Err(crate::home::from_nix(nix::Error::last()));
+    }
+    // A child that sends no SIGCHLD is only found by __WALL.
+    let nothing = std::ptr::null_mut::<c_void>();
+    // SAFETY: a plain system call that writes nothing: both results are null.
+    while unsafe { libc::syscall(libc::SYS_wait4, pid, nothing, libc::__WALL, nothing) } < 0
+        && nix::Error::last_raw() == libc::EINTR
+    {}
+    Ok(())
+}
+
+/// Hands a descriptor to whoever has the socket's other end (`unix(7)`, `SCM_RIGHTS`).
+fn send_descriptor(socket: BorrowedFd<'_>, fd: BorrowedFd<'_>) -> Result<(), Errno> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    let fds = [fd];
+    control.push(SendAncillaryMessage::ScmRights(&fds));
+    sendmsg(socket, &[IoSlice::new(b"x")], &mut control, SendFlags::NOSIGNAL)?;
+    Ok(())
+}
+
+fn receive_descriptor(socket: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
+    recvmsg(socket, &mut [IoSliceMut::new(&mut [0])], &mut control, flags)?;
+    let received = control.drain().find_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(mut fds) => fds.next(),
+        _ => None,
+    });
+    // None where our own table is full.
+    received.ok_or(Errno::MFILE)
 }

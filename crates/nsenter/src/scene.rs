@@ -1,12 +1,12 @@
 use std::ffi::CStr;
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::fs::{AtFlags, OFlags, statat};
+use rustix::fs::{AtFlags, OFlags, fstat, statat};
 use rustix::io::Errno;
 
 use crate::caller::{Base, Caller};
 use crate::entry::EntryPath;
-use crate::walk::{is_procfs, walk};
+use crate::walk::{is_procfs, may_search, walk};
 
 /// What a caller's paths lead to, while a thread acts as the caller.
 ///
@@ -56,6 +56,7 @@ impl<'a> Scene<'a> {
     pub fn place<'p>(&self, base: &Base, path: &'p EntryPath) -> Result<Place<'p>, Errno> {
         let directory = walk(self.caller, base, &path.parent, OFlags::DIRECTORY)?;
         if is_procfs(&directory)? {
+            may_search(self.caller, &fstat(&directory)?)?;
             // Of a name that ends in a slash the kernel would follow a link.
             if path.name.to_bytes().ends_with(b"/") {
                 return Err(Errno::NOENT);
@@ -69,7 +70,8 @@ impl<'a> Scene<'a> {
     }
 
     /// A directory to mount onto: an `O_PATH` descriptor. It may be one of procfs: what covers it is seen in
-    /// the caller's mount namespace only.
+    /// the caller's mount namespace, and where the mount that it is on is shared, in those that it propagates to:
+    /// the host's as well, as natively (`mount_namespaces(7)`).
     pub fn mount_point(&self, path: &CStr) -> Result<OwnedFd, Errno> {
         walk(self.caller, &Base::cwd(), path, OFlags::DIRECTORY)
     }

@@ -72,6 +72,22 @@ pub(crate) fn parse_flags(info: &[u8]) -> Option<u32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn no_status_makes_parsing_panic(lines in "((Umask|Uid|Tgid|Groups|CapEff|NSpid|x)?:?[\\t0-9a-z \u{e9}]{0,20}\n){0,8}") {
+            let _ = Status::parse(lines.as_bytes());
+            let _ = parse_flags(lines.as_bytes());
+        }
+
+        #[test]
+        fn a_name_that_looks_like_lines_changes_nothing(name in "[^\n\0]{0,15}") {
+            // procfs escapes line ends in names.
+            let status = STATUS.replacen("Uid:\t7 7 7 7", &name, 1);
+            prop_assert_eq!(Status::parse(status.as_bytes()), Status::parse(STATUS.as_bytes()));
+        }
+    }
 
     const STATUS: &str = "Name:\tUid:\t7 7 7 7\nUmask:\t0027\nTgid:\t50\nUid:\t1\t2\t3\t1000\nGid:\t4\t5\t6\t2000\n\
         FDSize:\t64\nNStgid:\t50\t5\nNSpid:\t70\t7\nGroups:\t10 3000 \nCapEff:\t000001ffffffffff\n";

@@ -4,7 +4,7 @@ use std::ffi::CStr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{
-    CWD, FileType, Mode, OFlags, PROC_SUPER_MAGIC, ResolveFlags, fstat, fstatfs, fstatvfs, openat2,
+    CWD, FileType, Mode, OFlags, PROC_SUPER_MAGIC, ResolveFlags, Stat, fstat, fstatfs, fstatvfs, openat2,
     readlinkat_raw,
 };
 use rustix::io::Errno;
@@ -26,13 +26,15 @@ const NO_SYMLINKS_HERE: u64 = 0x2000;
 
 /// Opens what `path` leads to, as `O_PATH`; `flags` may have `DIRECTORY` and `NOFOLLOW`.
 ///
-/// The kernel walks it, but refuses magic links. Only when it meets one, or finds nothing (`/proc/self` of the
-/// caller's procfs does not exist for us) or an entry of procfs (it may be ours), the path is walked again one
-/// component at a time: what is the caller's own leads to what it means for the caller.
+/// The kernel walks it, but refuses magic links. Only when it meets one, or finds nothing or nothing of use
+/// (`/proc/self` of the caller's procfs does not exist for us, or is ours) or an entry of procfs, the path is
+/// walked again one component at a time: what is the caller's own leads to what it means for the caller.
 pub(crate) fn walk(caller: &Caller, base: &Base, path: &CStr, flags: OFlags) -> Result<OwnedFd, Errno> {
-    match open(base.as_fd(), path, flags) {
+    match open(base.of(caller), path, flags) {
         Ok(found) if !is_procfs(&found)? => Ok(found),
-        Ok(_) | Err(Errno::LOOP | Errno::NOENT) if !path.is_empty() => walk_slowly(caller, base, path, flags),
+        Ok(_) | Err(Errno::LOOP | Errno::NOENT | Errno::NOTDIR) if !path.is_empty() => {
+            walk_slowly(caller, base, path, flags)
+        }
         refused => refused,
     }
 }
@@ -42,13 +44,20 @@ pub(crate) fn is_procfs(fd: impl AsFd) -> Result<bool, Errno> {
     Ok(fstatfs(fd)?.f_type == PROC_SUPER_MAGIC)
 }
 
+/// Whether the caller may look for names in a directory of procfs. The kernel would let an acting thread into
+/// the descriptors of its own process, whoever it acts as.
+pub(crate) fn may_search(caller: &Caller, directory: &Stat) -> Result<(), Errno> {
+    let is_open = directory.st_mode & 0o001 != 0;
+    let is_owner = directory.st_uid == caller.credentials().fsuid.as_raw();
+    if is_open || is_owner { Ok(()) } else { Err(Errno::ACCESS) }
+}
+
 fn open(at: BorrowedFd<'_>, path: impl rustix::path::Arg, flags: OFlags) -> Result<OwnedFd, Errno> {
     openat2(at, path, OFlags::PATH | OFlags::CLOEXEC | flags, Mode::empty(), ResolveFlags::NO_MAGICLINKS)
 }
 
 fn walk_slowly(caller: &Caller, base: &Base, path: &CStr, flags: OFlags) -> Result<OwnedFd, Errno> {
-    // The working directory is no descriptor that could be asked what it is.
-    let here = open(base.as_fd(), c".", OFlags::DIRECTORY)?;
+    let here = open(base.of(caller), c".", OFlags::DIRECTORY)?;
     let mut walk = Walk { caller, here, pending: Pending::new(path.to_bytes())?, links: 0, flags };
     while walk.step()? {}
     let end = walk.here;
@@ -76,11 +85,19 @@ impl Walk<'_> {
         if name.len() > NAME_MAX {
             return Err(Errno::NAMETOOLONG);
         }
-        let in_proc_root = self.is_in_proc_root()?;
+        let in_procfs = if is_procfs(&self.here)? { Some(fstat(&self.here)?) } else { None };
+        let in_proc_root = in_procfs.as_ref().is_some_and(|stat| stat.st_ino == PROC_ROOT_INO);
         if in_proc_root && self.step_in_proc_root()? {
             return Ok(true);
         }
         let name = self.pending.first().unwrap_or_default();
+        if let Some(stat) = in_procfs {
+            may_search(self.caller, &stat)?;
+            // Open by its mode, but not to those who may not trace the process.
+            if name == b"fdinfo" && !self.pending.is_last() {
+                return Err(Errno::ACCESS);
+            }
+        }
         let found = open(self.here.as_fd(), name, OFlags::NOFOLLOW)?;
         if file_type(&found)? != FileType::Symlink || self.is_at_unfollowed_end() {
             self.pending.skip(name.len());
@@ -141,10 +158,6 @@ impl Walk<'_> {
         }
         let name = self.pending.first().unwrap_or_default();
         self.pending.replace_first(name.len(), &content[..len])
-    }
-
-    fn is_in_proc_root(&self) -> Result<bool, Errno> {
-        Ok(is_procfs(&self.here)? && fstat(&self.here)?.st_ino == PROC_ROOT_INO)
     }
 
     /// Whether the next component is the last, and not to be followed.

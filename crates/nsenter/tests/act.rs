@@ -14,6 +14,10 @@ use std::time::Duration;
 use nix::sched::{CloneFlags, unshare};
 use rustix::fs::{AtFlags, Gid, Mode, Uid, mkdirat};
 use rustix::io::Errno;
+use rustix::mount::{
+    FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, fsconfig_create, fsmount, fsopen,
+    mount_change,
+};
 use rustix::thread::{
     capabilities, gettid, set_capabilities, set_thread_groups, set_thread_res_gid, set_thread_res_uid,
 };
@@ -180,6 +184,48 @@ fn nothing_is_done_for_a_caller_that_has_left() {
 }
 
 #[test]
+fn a_mount_that_nobody_waits_for_any_more_is_taken_away_again() {
+    let root = root();
+    let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+    let somebody = Somebody::new(move || {
+        unshare(CloneFlags::CLONE_NEWNS).unwrap();
+        mount_change("/", private).unwrap();
+    });
+    let home = root.path().join("home");
+    let target = CString::new(home.to_str().unwrap()).unwrap();
+    let before = state();
+    let attach = |is_valid: bool| {
+        let caller = Caller::open(somebody.tid).unwrap();
+        let namespace = caller.mount_namespace().unwrap();
+        let (mount, at) = caller
+            .act(
+                || true,
+                Capabilities::SYS_ADMIN,
+                |scene| {
+                    let context = fsopen(c"tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
+                    fsconfig_create(context.as_fd())?;
+                    let attributes = MountAttrFlags::empty();
+                    let mount = fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes)?;
+                    Ok((mount, scene.mount_point(&target)?))
+                },
+            )
+            .unwrap();
+        namespace.attach(mount, at, || is_valid)
+    };
+    let mounted = || {
+        let mounts = fs::read_to_string(format!("/proc/self/task/{}/mounts", somebody.tid)).unwrap();
+        mounts.lines().filter(|line| line.contains(home.to_str().unwrap())).count()
+    };
+    assert_eq!(attach(false), Err(Error::Gone));
+    assert_eq!(mounted(), 0);
+    assert_eq!(attach(true), Ok(()));
+    assert_eq!(mounted(), 1);
+    assert_eq!(attach(false), Err(Error::Gone));
+    assert_eq!(mounted(), 1);
+    assert_eq!(state(), before);
+}
+
+#[test]
 fn a_panic_comes_home_before_it_is_reported() {
     let root = root();
     let somebody = Somebody::in_root(root.path());
@@ -250,9 +296,17 @@ fn a_directory_argument_is_what_the_caller_has_open() {
     let caller = Caller::open(somebody.tid).unwrap();
     let open = fs::File::open(root.path().join("home")).unwrap();
     let number = std::os::fd::AsRawFd::as_raw_fd(&open);
-    let base = caller.base(number, c"x").unwrap();
-    let same = rustix::fs::fstat(base.as_fd()).unwrap();
-    assert_eq!(same.st_ino, fs::metadata(root.path().join("home")).unwrap().ino());
+    let (base, path) = (caller.base(number, c"x").unwrap(), EntryPath::new(c"x"));
+    let outcome = caller.act(
+        || true,
+        Capabilities::empty(),
+        |scene| {
+            let place = scene.place(&base, &path)?;
+            mkdirat(place.directory(), place.name(), Mode::RWXU)
+        },
+    );
+    assert_eq!(outcome, Ok(()));
+    assert!(root.path().join("home/x").exists());
     for closed in [9999, -1, -7, i32::MAX] {
         assert_eq!(caller.base(closed, c"x").unwrap_err(), Error::Call(Errno::BADF), "{closed}");
         assert!(caller.base(closed, c"/x").is_ok(), "an absolute path needs no directory");

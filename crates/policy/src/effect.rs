@@ -233,7 +233,9 @@ fn openings(grants: &Grants) -> (String, Arc<dyn Handler>) {
         let access = if file.read_only { "" } else { " writable" };
         format!("{}{host}{access}", lossy(&file.path))
     });
-    (joined(shown), Arc::new(Openings::granting(files.collect())))
+    let parameters = joined(shown);
+    // All paths are absolute: none was parsed that is not.
+    (parameters, Arc::new(Openings::granting(files.collect()).unwrap_or_default()))
 }
 
 fn answer(grant: &CallGrant) -> Effect {

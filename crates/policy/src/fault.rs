@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use serde_yaml::{Error as YamlError, Location};
+use serde_saphyr::{Error as YamlError, Location};
 
 use crate::near::hint;
 

@@ -5,7 +5,7 @@ use std::ffi::CString;
 use seccomp_agent_handlers::{Capabilities, Pattern};
 use seccomp_agent_registry::{Arch, Syscall};
 use serde::Deserialize;
-use serde_yaml::Spanned;
+use serde_saphyr::Spanned;
 
 use crate::duration::Delay;
 use crate::errno::ErrnoName;

@@ -142,7 +142,7 @@ impl Policy {
     /// Parses a policy.
     pub fn parse(text: &str) -> Result<Self, Fault> {
         let mut path = String::new();
-        let document: Document = serde_yaml::with_deserializer_from_str(text, |document| {
+        let document: Document = serde_saphyr::with_deserializer_from_str(text, |document| {
             serde_path_to_error::deserialize(document).map_err(|error| {
                 path = error.path().to_string();
                 error.into_inner()

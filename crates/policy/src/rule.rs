@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use seccomp_agent_registry::Container;
 use serde::Deserialize;
-use serde_yaml::Spanned;
+use serde_saphyr::Spanned;
 
 use crate::grant::{Glob, Grants};
 use crate::identity::{Field, identity};

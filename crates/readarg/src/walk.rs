@@ -39,7 +39,7 @@ pub fn fill(source: &impl Source, arch: Arch, address: u64, buffer: &mut [u8]) -
         return Ok(());
     }
     let last = address.checked_add(buffer.len() as u64 - 1).ok_or(ReadError::Fault { address })?;
-    if arch.is_32_bit() && last > u64::from(u32::MAX) {
+    if arch.has_32_bit_registers() && last > u64::from(u32::MAX) {
         return Err(ReadError::Fault { address });
     }
     source.fill(address, buffer)

@@ -166,7 +166,7 @@ impl Arch {
         }
     }
 
-    /// Whether a program of this architecture passes pointers and `long`s of 32 bits.
+    /// Whether pointers and `long`s of its programs have 32 bits in memory.
     pub const fn is_32_bit(self) -> bool {
         matches!(
             self,
@@ -180,6 +180,12 @@ impl Arch {
                 | Arch::Mips64n32
                 | Arch::Mipsel64n32
         )
+    }
+
+    /// Whether its programs pass arguments in registers of 32 bits, so that the upper half of what a 64-bit
+    /// kernel shows of one means nothing. Not x32 and n32: their pointers are short, their registers are not.
+    pub const fn has_32_bit_registers(self) -> bool {
+        matches!(self, Arch::X86 | Arch::Arm | Arch::S390 | Arch::Ppc | Arch::Mips | Arch::Mipsel)
     }
 
     fn row(self) -> Option<&'static (Arch, u32, &'static str, &'static str)> {
@@ -211,6 +217,14 @@ mod tests {
         for arch in Arch::all() {
             assert_eq!(arch.oci_name().and_then(Arch::from_oci_name), Some(arch));
             assert!(arch.family().contains(&arch), "{arch} is in its own family");
+        }
+    }
+
+    #[test]
+    fn narrow_registers_have_narrow_words_and_not_the_other_way_round() {
+        for arch in Arch::all() {
+            let is_short = matches!(arch, Arch::X32 | Arch::Mips64n32 | Arch::Mipsel64n32);
+            assert_eq!(arch.has_32_bit_registers(), arch.is_32_bit() && !is_short, "{arch}");
         }
     }
 

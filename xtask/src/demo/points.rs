@@ -37,8 +37,9 @@ pub(super) const POINTS: &[Point] = &[
 
 fn mkdir(stage: &Stage) -> anyhow::Result<()> {
     let shown = stage.show(&["mkdir", "mkdirat"], &["sh", "-c", "mkdir /abc; ls -d /abc*"])?;
-    let expected = format!("/abc-pid-{}", shown.init_pid);
-    ensure!(shown.said == expected, "there should be {expected} and nothing else");
+    let pid = shown.said.strip_prefix("/abc-pid-").and_then(|pid| pid.parse().ok());
+    ensure!(pid.is_some(), "there should be /abc-pid- with a pid, and nothing else");
+    ensure!(shown.init_pid.is_none() || shown.init_pid == pid, "the pid should be {:?}", shown.init_pid);
     Ok(())
 }
 
@@ -47,7 +48,7 @@ fn chmod(stage: &Stage) -> anyhow::Result<()> {
     let shown = stage.show(&ways, &["chmod", "777", "/"])?;
     ensure!(shown.said.contains("Bad message"), "chmod should say: Bad message");
 
-    let new = !libseccomp_knows_fchmodat2();
+    let new = stage.has_libseccomp() && !libseccomp_knows_fchmodat2();
     let by_runc = if new { "chmod,fchmod,fchmodat" } else { "chmod,fchmod,fchmodat,fchmodat2" };
     let mut said = stage.show(&ways, &["probe", "chmod", "--by", by_runc, "/"])?.said;
     if new {

@@ -1,6 +1,7 @@
 //! From a received notification to its answer.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -8,11 +9,11 @@ use rustix::io::Errno;
 use seccomp_agent_notify::{Notification, Response, Slot};
 use seccomp_agent_registry::{Call, Caller, Verdict};
 
-use super::Shared;
 use super::delays::{Held, Hold};
 use super::monitor::Pace;
 use super::served::Served;
 use super::worker::Worker;
+use super::{Shared, WORKER_SLOTS};
 
 /// What the worker does after one call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,6 +56,7 @@ pub(super) fn answer(
         None => Verdict::Continue,
         Some(handler) if !handler.may_block() => decide(&call, || handler.handle(&call)),
         Some(handler) => {
+            slot.begin_acting(worker.thread.tid());
             worker.status.enter();
             shared.monitor.need(Pace::Fast);
             let verdict = decide(&call, || handler.handle(&call));
@@ -188,7 +190,7 @@ impl Shared {
         slot: Option<&mut Slot>,
     ) -> Carried {
         // The call keeps its slot; whoever brought it gets another.
-        let slot = match (slot, self.slots.take()) {
+        let slot = match (slot, self.slots.take_leaving(WORKER_SLOTS)) {
             (Some(slot), Some(spare)) => Some(std::mem::replace(slot, spare)),
             _ => None,
         };
@@ -197,9 +199,9 @@ impl Shared {
         served.gate().hold();
         match self.delays.hold(held, delay) {
             Hold::Waits => {}
-            Hold::Replaced => served.gate().forget_held(1),
+            Hold::Replaced => served.gate().forget_held(),
             Hold::Over(mut held) => {
-                served.gate().forget_held(1);
+                served.gate().forget_held();
                 return self.carry_out(
                     served,
                     notification,
@@ -209,12 +211,11 @@ impl Shared {
                 );
             }
         }
-        let limits = self.limits();
-        if served.gate().is_full(limits) {
-            let gone = self.delays.forget_gone(served);
-            served.gate().forget_held(gone);
+        if self.table.find(served.key).is_none() {
+            // It has ended while its handler decided: nobody else will forget the call.
+            self.delays.forget(served.key);
         }
-        let full = served.gate().is_full(limits);
+        let full = served.gate().is_full(self.limits());
         Carried::Held { full }
     }
 
@@ -222,11 +223,13 @@ impl Shared {
     fn start_work(self: &Arc<Self>, held: Held, work: Work) {
         let served = Arc::clone(&held.served);
         if !served.gate().try_block(self.limits()) {
-            let (notification, received) = (held.notification, held.received);
-            let delay = received.elapsed() + WORK_RETRY;
-            self.hold(&served, &notification, received, delay, Verdict::Later(work), None);
+            served.gate().hold();
+            if !self.delays.put_back(Held { verdict: Verdict::Later(work), ..held }, WORK_RETRY) {
+                served.gate().forget_held();
+            }
             return;
         }
+        self.working.fetch_add(1, Ordering::SeqCst);
         let shared = Arc::clone(self);
         // Shared with the thread, so that the call is not lost where none can be had.
         let job = Arc::new(Mutex::new(Some((held, work))));
@@ -236,8 +239,10 @@ impl Shared {
             if let Some((held, work)) = job {
                 work_out(&shared, held, work);
             }
+            shared.working.fetch_sub(1, Ordering::SeqCst);
         });
         if let Err(error) = started {
+            self.working.fetch_sub(1, Ordering::SeqCst);
             tracing::error!(%error, container = served.container.id, "no thread for a call; it fails with EAGAIN");
             if let Some((mut held, _)) = job.lock().unwrap_or_else(PoisonError::into_inner).take() {
                 let refused = Verdict::Errno(Errno::AGAIN);

@@ -38,6 +38,9 @@ pub(super) enum Hold {
     Over(Held),
 }
 
+/// What a delay is cut to that no clock can measure.
+const FOR_EVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+
 /// How long an interrupted call may take to come back: a signal handler runs in between.
 const RESTART_WITHIN: Duration = Duration::from_secs(5);
 
@@ -75,7 +78,12 @@ impl Delays {
     pub(super) fn hold(&self, held: Held, delay: Duration) -> Hold {
         let mut queue = self.queue();
         let caller = caller_of(held.served.key, &held.notification);
-        let mut deadline = held.received + delay;
+        let mut deadline = held.received.checked_add(delay).unwrap_or_else(|| held.received + FOR_EVER);
+        if queue.has_newer(caller, &held.notification) {
+            // The task has left this call long since, and waits in another: nobody waits for an answer.
+            drop(queue);
+            return Hold::Replaced;
+        }
         let mut outcome = Hold::Waits;
         if let Some((due, earlier)) = queue.remove(caller) {
             match earlier {
@@ -94,6 +102,18 @@ impl Delays {
         outcome
     }
 
+    /// Holds a call again that had its turn and could not be answered: false if its task has gone on since.
+    pub(super) fn put_back(&self, held: Held, wait: Duration) -> bool {
+        let mut queue = self.queue();
+        let caller = caller_of(held.served.key, &held.notification);
+        if queue.by_caller.contains_key(&caller) {
+            return false;
+        }
+        queue.insert(Instant::now() + wait, caller, Entry::Held(held));
+        self.arm(&queue);
+        true
+    }
+
     /// Takes out the calls whose time has come, and waits for the next.
     pub(super) fn due(&self, now: Instant) -> Vec<Held> {
         timer::clear(&self.timer);
@@ -110,6 +130,10 @@ impl Delays {
 
     /// Remembers that a call had waited when a signal interrupted it.
     pub(super) fn remember(&self, key: Key, notification: &Notification) {
+        if notification.tid == 0 {
+            // It could not be told from others.
+            return;
+        }
         let mut queue = self.queue();
         let caller = caller_of(key, notification);
         if !queue.by_caller.contains_key(&caller) {
@@ -125,24 +149,6 @@ impl Delays {
         // Dropping a held call gives back a slot and may close the listener: not under the lock.
         drop(queue);
         drop(gone);
-    }
-
-    /// Forgets the calls of a listener whose callers have been killed, and says how many there were.
-    pub(super) fn forget_gone(&self, served: &Served) -> u32 {
-        let mut queue = self.queue();
-        let callers: Vec<_> = queue.of_listener(served.key).collect();
-        let mut gone = Vec::new();
-        for caller in callers {
-            let Some(Entry::Held(held)) = queue.by_caller.get(&caller).and_then(|due| queue.due.get(due))
-            else {
-                continue;
-            };
-            if !served.listener.is_valid(held.notification.id) {
-                gone.extend(queue.remove(caller));
-            }
-        }
-        drop(queue);
-        u32::try_from(gone.len()).unwrap_or(u32::MAX)
     }
 
     /// Takes out every call, whether or not its time has come.
@@ -179,6 +185,13 @@ impl Queue {
         self.due.remove_entry(&due)
     }
 
+    /// Whether the caller waits in a call that came after `notification`. The kernel numbers a listener's
+    /// notifications upwards.
+    fn has_newer(&self, caller: CallerKey, notification: &Notification) -> bool {
+        let entry = self.by_caller.get(&caller).and_then(|due| self.due.get(due));
+        matches!(entry, Some(Entry::Held(held)) if held.notification.id > notification.id)
+    }
+
     fn pop_due(&mut self, now: Instant) -> Option<Entry> {
         let first = self.due.first_entry().filter(|entry| entry.key().0 <= now)?;
         let entry = first.remove();
@@ -204,4 +217,82 @@ fn same_call(earlier: &Notification, later: &Notification) -> bool {
     earlier.syscall == later.syscall
         && earlier.args == later.args
         && earlier.instruction_pointer == later.instruction_pointer
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use seccomp_agent_notify::{Listener, SlotTable, filter};
+    use seccomp_agent_registry::{Arch, Container, Registry, Syscall};
+
+    use super::super::table::Table;
+    use super::*;
+
+    /// Two notifications of one task, the first cut off by the second, as their listener numbers them.
+    fn restarted(check: impl FnOnce(&Arc<Served>, [Notification; 2])) {
+        let (send, receive) = mpsc::channel();
+        let getsid = Syscall::named(Arch::native(), "getsid").unwrap();
+        let caller = std::thread::spawn(move || {
+            send.send(filter::install(&filter::notifying(&[getsid]), filter::Flags::empty()).unwrap())
+                .unwrap();
+            for _ in 0..2 {
+                let _session = rustix::process::getsid(None);
+            }
+        });
+        let listener = Listener::new(receive.recv().unwrap()).unwrap();
+        let mut slot = SlotTable::new(1).unwrap().take().unwrap();
+        let mut next = || {
+            let notification = listener.receive(&mut slot).unwrap();
+            listener.respond(notification.id, seccomp_agent_notify::Response::Continue).unwrap();
+            notification
+        };
+        let calls = [next(), next()];
+        caller.join().unwrap();
+        let (container, registry) = (Arc::new(Container::named("c")), Arc::new(Registry::new()));
+        let served =
+            Table::new().insert(|key| Served::new(key, listener, container, registry, None)).unwrap();
+        check(&served, calls);
+    }
+
+    fn held(served: &Arc<Served>, notification: Notification) -> Held {
+        let (served, received) = (Arc::clone(served), Instant::now());
+        Held { served, notification, received, verdict: Verdict::Continue, slot: None }
+    }
+
+    #[test]
+    fn a_call_that_a_handler_was_late_with_does_not_displace_the_one_that_came_after() {
+        restarted(|served, [earlier, later]| {
+            let delays = Delays::new().unwrap();
+            assert!(matches!(delays.hold(held(served, later), Duration::ZERO), Hold::Waits));
+            assert!(matches!(delays.hold(held(served, earlier), Duration::ZERO), Hold::Replaced));
+            assert!(!delays.put_back(held(served, earlier), Duration::ZERO));
+            let due: Vec<_> = delays.due(Instant::now()).into_iter().map(|held| held.notification).collect();
+            assert_eq!(due, [later]);
+        });
+    }
+
+    #[test]
+    fn a_call_that_had_waited_when_a_signal_came_waits_no_more() {
+        // The kernel restarts a call with the same registers.
+        restarted(|served, [call, other]| {
+            let delays = Delays::new().unwrap();
+            delays.remember(served.key, &call);
+            assert!(matches!(delays.hold(held(served, call), Duration::from_secs(60)), Hold::Over(_)));
+            delays.remember(served.key, &call);
+            let other = Notification { args: [1; 6], ..other };
+            assert!(matches!(delays.hold(held(served, other), Duration::from_secs(60)), Hold::Waits));
+        });
+    }
+
+    #[test]
+    fn a_delay_that_no_clock_can_measure_is_held_all_the_same() {
+        restarted(|served, [earlier, _]| {
+            let delays = Delays::new().unwrap();
+            assert!(matches!(delays.hold(held(served, earlier), Duration::MAX), Hold::Waits));
+            assert!(delays.due(Instant::now()).is_empty());
+            delays.forget(served.key);
+            assert!(delays.drain().is_empty());
+        });
+    }
 }

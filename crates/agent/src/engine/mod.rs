@@ -94,7 +94,7 @@ const BLOCKED: u32 = 1024;
 /// Of one container, however few there are.
 const BLOCKED_EACH: u32 = 16;
 /// Held calls of one container, however few there are.
-const HELD_EACH: u32 = 4096;
+const HELD_EACH: u32 = 1024;
 /// A worker's stack: a handler is a few frames of system calls, and has a path or two on it.
 const STACK: usize = 512 * 1024;
 /// How often a stopping engine interrupts workers that wait in RECV.
@@ -124,7 +124,9 @@ struct Shared {
     waiting: AtomicUsize,
     /// Workers that there are.
     alive: AtomicU32,
-    /// Of those, the ones that are busy with a call whose listener they have lost.
+    /// Threads that work out the verdict of a held call.
+    working: AtomicU32,
+    /// Of the workers, the ones that are busy with a call whose listener they have lost.
     away: AtomicU32,
 }
 
@@ -157,6 +159,7 @@ impl Engine {
             workers: Mutex::default(),
             waiting: AtomicUsize::new(0),
             alive: AtomicU32::new(0),
+            working: AtomicU32::new(0),
             away: AtomicU32::new(0),
         });
         epoll::add(&shared.epoll, &shared.stop, epoll::EventData::new_u64(Key::NONE), epoll::EventFlags::IN)
@@ -203,14 +206,16 @@ impl Engine {
         shared.stopping.store(true, Ordering::SeqCst);
         let _written = rustix::io::write(&shared.stop, &1_u64.to_ne_bytes());
         let release_held = || shared.delays.drain().into_iter().for_each(|held| shared.release(held));
-        while shared.alive.load(Ordering::SeqCst) > 0 && Instant::now() < deadline {
+        let busy = || shared.alive.load(Ordering::SeqCst) + shared.working.load(Ordering::SeqCst) > 0;
+        release_held();
+        while busy() && Instant::now() < deadline {
             release_held();
             for worker in shared.workers().iter().filter(|worker| worker.status.read().is_receiving()) {
                 worker.thread.interrupt();
             }
             std::thread::sleep(STOP_POLL);
         }
-        // Idle workers end before this thread has looked once, and the last of the others may have left a call.
+        // The last worker may have left a call.
         release_held();
         shared.monitor.stop();
         if let Some(monitor) = self.monitor.take() {
@@ -297,26 +302,31 @@ impl Shared {
     }
 
     fn rearm_if(&self, then: Then, served: &Served) {
-        if then == Then::Rearm {
-            let data = epoll::EventData::new_u64(served.key.as_u64());
-            // ENOENT: it has ended meanwhile.
-            let _modified = epoll::modify(&self.epoll, &served.listener, data, WATCH);
-        }
+        let events = match then {
+            Then::Rearm => WATCH,
+            Then::Park => WATCH_END,
+            Then::Leave => return,
+        };
+        let data = epoll::EventData::new_u64(served.key.as_u64());
+        // ENOENT: it has ended meanwhile.
+        let _modified = epoll::modify(&self.epoll, &served.listener, data, events);
     }
 
     /// Gives the listener of a worker that is stuck in a handler to the others.
     fn hand_over(self: &Arc<Self>, worker: &Worker, seen: Reading) {
         let Some(served) = worker.serving() else { return };
+        // Counted before the worker can learn of it and count itself back.
+        self.away.fetch_add(1, Ordering::SeqCst);
         let then = {
-            // Held while the worker may learn of it, so that it cannot unblock before this has blocked.
+            // Held meanwhile for the same reason.
             let mut gate = served.gate();
             if !worker.status.hand_over(seen) {
+                self.away.fetch_sub(1, Ordering::SeqCst);
                 return;
             }
             gate.block();
             gate.rearm_or_park(self.limits())
         };
-        self.away.fetch_add(1, Ordering::SeqCst);
         self.rearm_if(then, &served);
         self.replace_workers();
     }
@@ -427,6 +437,9 @@ impl Shared {
 
 /// What epoll watches a listener for: one event, for one worker, which then owns the listener. HUP always comes.
 const WATCH: epoll::EventFlags = epoll::EventFlags::IN.union(epoll::EventFlags::ONESHOT);
+
+/// What it watches a parked listener for: HUP, which always comes.
+const WATCH_END: epoll::EventFlags = epoll::EventFlags::ONESHOT;
 
 /// Where `listener` is among `all`, or belongs. A kernel without `kcmp(2)` finds no duplicates.
 fn find(all: &[(Key, Arc<Served>)], listener: &Listener) -> Result<usize, usize> {

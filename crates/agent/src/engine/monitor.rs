@@ -54,6 +54,10 @@ impl Monitor {
             && self.pace.fetch_max(pace as u8, Ordering::SeqCst) < pace as u8
         {
             timer::arm(&self.tick, if pace == Pace::Fast { FAST } else { SLOW });
+            if pace == Pace::Slow && self.pace.load(Ordering::SeqCst) == Pace::Fast as u8 {
+                // Somebody else has armed it in between, for sooner.
+                timer::arm(&self.tick, FAST);
+            }
         }
     }
 
@@ -121,7 +125,9 @@ fn tick(
             }
         } else if reading.is_receiving() {
             pace = pace.max(Pace::Slow);
-            if last_slow.is_some_and(|last| last.get(&tid) == Some(&reading)) {
+            let is_idle = last_slow.is_some_and(|last| last.get(&tid) == Some(&reading));
+            // Looked at once more: a signal that comes after RECV would interrupt a handler.
+            if is_idle && worker.status.read() == reading {
                 worker.thread.interrupt();
             }
         }

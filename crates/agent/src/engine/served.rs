@@ -35,7 +35,7 @@ pub(super) struct Gate {
     blocked: u32,
     /// Calls that wait for their delay.
     held: u32,
-    /// Nobody waits for its events until a call has been answered.
+    /// Nobody waits for its calls until one has been answered.
     parked: bool,
 }
 
@@ -52,6 +52,8 @@ pub(super) struct Limits {
 pub(super) enum Then {
     /// Wait for its events again.
     Rearm,
+    /// Wait for nothing but its end.
+    Park,
     /// Leave it as it is.
     Leave,
 }
@@ -110,15 +112,15 @@ impl Gate {
         self.unpark(limits)
     }
 
-    /// Held calls whose callers are gone. Only the owner of the listener asks, so it is not parked.
-    pub(super) fn forget_held(&mut self, count: u32) {
-        self.held -= count;
+    /// A call that was counted as held and is not.
+    pub(super) fn forget_held(&mut self) {
+        self.held -= 1;
     }
 
     /// The owner lets go of the listener.
     pub(super) fn rearm_or_park(&mut self, limits: Limits) -> Then {
         self.parked = self.is_full(limits);
-        if self.parked { Then::Leave } else { Then::Rearm }
+        if self.parked { Then::Park } else { Then::Rearm }
     }
 
     pub(super) fn is_full(&self, limits: Limits) -> bool {
@@ -147,7 +149,7 @@ mod tests {
         gate.block();
         assert_eq!(gate.rearm_or_park(LIMITS), Then::Rearm);
         gate.block();
-        assert_eq!(gate.rearm_or_park(LIMITS), Then::Leave);
+        assert_eq!(gate.rearm_or_park(LIMITS), Then::Park);
         assert!(!gate.try_block(LIMITS));
         assert_eq!(gate.unblock(LIMITS), Then::Rearm);
         assert_eq!(gate.unblock(LIMITS), Then::Leave, "it is armed already");
@@ -159,7 +161,7 @@ mod tests {
         for _ in 0..3 {
             gate.hold();
         }
-        assert_eq!(gate.rearm_or_park(LIMITS), Then::Leave);
+        assert_eq!(gate.rearm_or_park(LIMITS), Then::Park);
         assert_eq!(gate.release(LIMITS), Then::Rearm);
         assert_eq!(gate.release(LIMITS), Then::Leave);
     }

@@ -22,9 +22,9 @@ const PHASE_BITS: u32 = 2;
 const PHASE_MASK: u64 = (1 << PHASE_BITS) - 1;
 
 impl Status {
-    /// The worker waits in RECV, or is about to.
+    /// The worker waits in RECV, or is about to. Ordered as [`enter`](Self::enter).
     pub(super) fn receiving(&self) {
-        self.advance(RECEIVING, Ordering::Release);
+        self.advance(RECEIVING, Ordering::SeqCst);
     }
 
     /// The worker does nothing that can block.

@@ -24,8 +24,8 @@ pub(crate) struct Latency {
     pub(crate) seconds: f64,
 }
 
-/// The verdicts that are told apart; another counts as the last.
-pub(crate) const VERDICTS: [&str; 6] = ["continue", "return", "errno", "kill", "after", "later"];
+/// How calls are answered in the end; another word counts as the last.
+pub(crate) const VERDICTS: [&str; 4] = ["continue", "return", "errno", "kill"];
 
 /// Upper bounds of the histogram's buckets, in seconds: from a plain continue to a call held for a minute.
 pub(crate) const BOUNDS: [f64; 16] =

@@ -99,9 +99,11 @@ pub(crate) fn build(root: &Path) {
         ("w/readonly", 0o755, 0, 0),
         ("w/noexec", 0o776, 4242, 4242),
         ("w/mine", 0o700, 1000, 1000),
+        ("w/acl", 0o777, 0, 0),
     ] {
         make(name, mode, uid, gid);
     }
+    set_default_acl(&root.join("w/acl"));
     for (link, to) in [
         ("w/middle", "real"),
         ("w/absolute", "/w2"),
@@ -124,6 +126,27 @@ pub(crate) fn build(root: &Path) {
         chown(root.join(name), Some(uid), Some(uid)).unwrap();
         fs::set_permissions(root.join(name), PermissionsExt::from_mode(mode)).unwrap();
     }
+}
+
+/// Lets user 2000 into everything made here, and nobody but owner and group (`acl(5)`; the attribute's format is
+/// that of `include/uapi/linux/posix_acl_xattr.h`).
+fn set_default_acl(folder: &Path) {
+    const USER_OBJ: u16 = 1;
+    const USER: u16 = 2;
+    const GROUP_OBJ: u16 = 4;
+    const MASK: u16 = 0x10;
+    const OTHER: u16 = 0x20;
+    let mut acl = 2_u32.to_ne_bytes().to_vec();
+    for (tag, permissions, id) in [
+        (USER_OBJ, 7_u16, u32::MAX),
+        (USER, 7, 2000),
+        (GROUP_OBJ, 5, u32::MAX),
+        (MASK, 5, u32::MAX),
+        (OTHER, 0, u32::MAX),
+    ] {
+        acl.extend(tag.to_ne_bytes().into_iter().chain(permissions.to_ne_bytes()).chain(id.to_ne_bytes()));
+    }
+    rustix::fs::setxattr(folder, "system.posix_acl_default", &acl, rustix::fs::XattrFlags::empty()).unwrap();
 }
 
 /// Mode, owner, group, device and link content.

@@ -1,0 +1,18 @@
+use seccomp_agent_agent::ResolveError;
+use seccomp_agent_registry::{Container, Registry};
+
+use crate::args::ResolverKind;
+use crate::reload::CurrentPolicy;
+
+/// The resolver of this kind, with the policy that it may take.
+pub(crate) fn by(
+    kind: ResolverKind,
+    policy: Option<CurrentPolicy>,
+) -> impl Fn(&Container) -> Result<Registry, ResolveError> + Send + Sync {
+    move |container| match (kind, &policy) {
+        (ResolverKind::Policy, Some(policy)) => policy.resolve(container),
+        (ResolverKind::DemoBasic, _) => Ok(seccomp_agent_handlers::demo_basic(container)),
+        // Without a policy the resolver is no `policy`: the configuration has seen to that.
+        (ResolverKind::None | ResolverKind::Policy, _) => Ok(Registry::new()),
+    }
+}

@@ -1,0 +1,49 @@
+use std::path::Path;
+
+use anyhow::{Context, ensure};
+use seccomp_agent_launcher::Filter;
+use seccomp_agent_notify::{Arch, filter};
+use seccomp_agent_profile::{Action, Flag, MAX_PROFILE_BYTES, Profile};
+use seccomp_agent_registry::Registry;
+
+/// A profile that the kernel will take as it is.
+pub(super) struct Loadable {
+    pub(super) filter: Filter,
+    pub(super) listener_path: Option<String>,
+    pub(super) metadata: String,
+}
+
+impl Loadable {
+    /// That of the file, or one that notifies what `registry` answers.
+    pub(super) fn load(file: Option<&Path>, registry: &Registry) -> anyhow::Result<Self> {
+        let (profile, name) = match file {
+            Some(path) => (read(path)?, format!("the profile {}", path.display())),
+            None => (notifying(registry), "the profile of the resolver's calls".to_owned()),
+        };
+        let filter = Filter::new(&profile).with_context(|| format!("{name} is not loaded"))?;
+        Ok(Self {
+            filter,
+            listener_path: profile.listener_path,
+            metadata: profile.listener_metadata.unwrap_or_default(),
+        })
+    }
+}
+
+fn read(path: &Path) -> anyhow::Result<Profile> {
+    let what = || format!("the profile {}", path.display());
+    let size = std::fs::metadata(path).with_context(what)?.len();
+    let fits = usize::try_from(size).is_ok_and(|size| size <= MAX_PROFILE_BYTES);
+    ensure!(fits, "{} has {size} bytes, more than {MAX_PROFILE_BYTES}", what());
+    let text = std::fs::read(path).with_context(what)?;
+    Profile::from_json(&text).with_context(what)
+}
+
+/// For every architecture of the machine, or its other calls would kill their thread.
+fn notifying(registry: &Registry) -> Profile {
+    let profile = Profile::new(Action::Allow).architectures(Arch::native().family().iter().copied());
+    // A handler that was interrupted half-way would be asked again.
+    let flags = filter::knows(filter::Flags::WAIT_KILLABLE_RECV).then_some(Flag::WaitKillableRecv);
+    let profile = profile.flags([Flag::SpecAllow].into_iter().chain(flags));
+    let names = registry.names();
+    if names.is_empty() { profile } else { profile.rule(Action::Notify, names) }
+}
