@@ -8,7 +8,8 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Barrier, Mutex, MutexGuard, PoisonError, mpsc};
 use std::time::{Duration, Instant};
 
-use rustix::process::{getpgrp, getppid};
+use nix::unistd::getpgrp;
+use rustix::process::getppid;
 use seccomp_agent_agent::{Config, Engine, EngineError};
 use seccomp_agent_notify::filter::Flags;
 use seccomp_agent_notify::{Features, Listener};
@@ -36,9 +37,10 @@ fn registry(name: &str, handler: impl Fn(&Call<'_>) -> Verdict + Send + Sync + '
     registry
 }
 
-/// The process's own pid, by a call that may be notified.
+/// The process's session, by a call that may be notified, or minus the error.
 fn session() -> i32 {
-    rustix::process::getsid(None).map_or_else(|errno| -errno.raw_os_error(), |pid| pid.as_raw_nonzero().get())
+    // Not rustix's, which takes no 0: a session's leader may be in a pid namespace above ours.
+    nix::unistd::getsid(None).map_or_else(|errno| -(errno as i32), nix::unistd::Pid::as_raw)
 }
 
 fn threads() -> usize {

@@ -237,7 +237,7 @@ mod tests {
             send.send(filter::install(&filter::notifying(&[getsid]), filter::Flags::empty()).unwrap())
                 .unwrap();
             for _ in 0..2 {
-                let _session = rustix::process::getsid(None);
+                let _session = nix::unistd::getsid(None);
             }
         });
         let listener = Listener::new(receive.recv().unwrap()).unwrap();

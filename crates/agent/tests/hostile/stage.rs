@@ -362,7 +362,8 @@ pub(crate) fn send(stream: &UnixStream, bytes: &[u8], descriptors: &[RawFd]) {
 
 /// The caller's session, or the negated errno.
 fn session() -> i32 {
-    rustix::process::getsid(None).map_or_else(|errno| -errno.raw_os_error(), |pid| pid.as_raw_nonzero().get())
+    // Not rustix's, which takes no 0: a session's leader may be in a pid namespace above ours.
+    nix::unistd::getsid(None).map_or_else(|errno| -(errno as i32), nix::unistd::Pid::as_raw)
 }
 
 pub(crate) fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
