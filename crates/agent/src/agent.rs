@@ -129,7 +129,7 @@ impl Agent {
         loop {
             tokio::select! {
                 accepted = listener.accept(), if door.has_room(&connections) => match accepted {
-                    Ok((stream, _)) => {
+                    Ok(stream) => {
                         accepting = true;
                         Door::admit(&door, &mut connections, stream);
                     }
@@ -137,7 +137,7 @@ impl Agent {
                         door.not_accepted(&error, std::mem::replace(&mut accepting, false)).await;
                     }
                 },
-                Some(ended) = connections.join_next() => Door::ended(ended),
+                Some(ended) = connections.join_next() => Door::ended(&ended),
                 () = &mut stop => break,
             }
         }
