@@ -13,6 +13,7 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     ("readarg", &["notify", "syscall"]),
     ("nsenter", &["notify", "syscall"]),
     ("registry", &["notify", "readarg", "syscall"]),
+    ("recorder", &["registry", "profile", "syscall"]),
     ("handlers", &["registry", "nsenter"]),
     ("policy", &["registry", "handlers", "syscall"]),
     ("profile", &["syscall"]),

@@ -1,0 +1,43 @@
+//! Count the system calls of containers, to learn what they need.
+//!
+//! - A [`Recorder`] counts: attached to the [`Registry`](seccomp_agent_registry::Registry) of a container's listener,
+//!   it lets every call continue, or be answered as before, and remembers it.
+//! - A [`Recording`] is what it saw, as a value: by architecture and call how often, when, in how many runs, how often
+//!   by the runtime before it started the program, and with which [`Arguments`]. Recordings merge.
+//! - A [`Store`] keeps recordings in a directory, each under a [`Name`], safe from other agents and from a sudden end.
+//!
+//! ```
+//! use seccomp_agent_recorder::{Recorder, Recording};
+//! use seccomp_agent_registry::{Call, Container, Registry, Verdict};
+//! # use seccomp_agent_registry::Notification;
+//!
+//! let recorder = Recorder::new();
+//! let mut registry = Registry::new();
+//! recorder.attach(&mut registry);
+//!
+//! # let (notification, container) = (Notification::sample("getppid"), Container::named("web"));
+//! let call = Call::new(&notification, &container);
+//! assert_eq!(registry.answer(&call), Verdict::Continue);
+//!
+//! let mut runs = Recording::new();
+//! runs.merge(&recorder.recording());
+//! let seen = runs.seen(call.syscall()).unwrap();
+//! assert_eq!((seen.count, seen.runs, runs.runs()), (1, 1, 1));
+//! ```
+mod arguments;
+mod counts;
+mod json;
+mod name;
+mod recorder;
+mod recording;
+mod start;
+mod store;
+mod values;
+mod watched;
+
+pub use arguments::Arguments;
+pub use json::{MAX_RECORDING_BYTES, ParseError};
+pub use name::{InvalidName, Name};
+pub use recorder::Recorder;
+pub use recording::{Recording, Seen};
+pub use store::{Store, StoreError};
