@@ -5,9 +5,11 @@
 //! - A [`Recording`] is what it saw, as a value: by architecture and call how often, when, in how many runs, how often
 //!   by the runtime before it started the program, and with which [`Arguments`]. Recordings merge.
 //! - A [`Store`] keeps recordings in a directory, each under a [`Name`], safe from other agents and from a sudden end.
+//! - [`Enforce`] makes a profile of a recording, for the runtimes that are its [`Target`], and a [`Provenance`] that says
+//!   of each allowed call why.
 //!
 //! ```
-//! use seccomp_agent_recorder::{Recorder, Recording};
+//! use seccomp_agent_recorder::{Enforce, Recorder, Recording, Target};
 //! use seccomp_agent_registry::{Call, Container, Registry, Verdict};
 //! # use seccomp_agent_registry::Notification;
 //!
@@ -23,21 +25,32 @@
 //! runs.merge(&recorder.recording());
 //! let seen = runs.seen(call.syscall()).unwrap();
 //! assert_eq!((seen.count, seen.runs, runs.runs()), (1, 1, 1));
+//!
+//! let (profile, why) = Enforce::new().under(Target::Runc).profile(&runs);
+//! assert!(why.allowed.contains_key("getppid"));
+//! println!("{}", profile.to_json());
 //! ```
 mod arguments;
+mod closure;
 mod counts;
+mod enforce;
 mod json;
 mod name;
+mod provenance;
 mod recorder;
 mod recording;
 mod start;
 mod store;
+mod target;
 mod values;
 mod watched;
 
 pub use arguments::Arguments;
+pub use enforce::Enforce;
 pub use json::{MAX_RECORDING_BYTES, ParseError};
 pub use name::{InvalidName, Name};
+pub use provenance::{Evidence, Provenance, Reason};
 pub use recorder::Recorder;
 pub use recording::{Recording, Seen};
 pub use store::{Store, StoreError};
+pub use target::{Target, UnknownTarget};

@@ -1,3 +1,4 @@
+use seccomp_agent_profile::{Comparison, Condition};
 use seccomp_agent_syscall::{Arch, Syscall};
 
 /// A call of which argument values are remembered: one where a rule on them is worth its lines.
@@ -94,6 +95,21 @@ impl Watched {
                 .all(|(part, value)| *value & part.mask == *value && *value <= ones(self.width()))
     }
 
+    /// The conditions that calls with these values pass, and no others.
+    pub(crate) fn conditions(&self, values: &[u64]) -> Vec<Condition> {
+        let parts = self.parts.iter().zip(values);
+        let condition = |(part, value): (&Part, &u64)| {
+            Condition::new(part.argument, Comparison::MaskedEqual { mask: part.mask, value: *value })
+        };
+        parts.filter_map(condition).collect()
+    }
+
+    /// Whether so many different values are all there are.
+    pub(crate) fn is_everything(&self, count: usize) -> bool {
+        let bits: u32 = self.parts.iter().map(|part| part.mask.count_ones()).sum();
+        1_usize.checked_shl(bits).is_some_and(|all| count >= all)
+    }
+
     /// Bits of a word that each value gets.
     fn width(&self) -> u32 {
         u64::BITS / u32::try_from(self.parts.len()).unwrap_or(u64::BITS)
@@ -151,11 +167,20 @@ mod tests {
         let ioctl = watched("ioctl");
         let packed = ioctl.pack(&[1, 0xdead_0000_5401, 0, 0, 0, 0]).unwrap();
         assert_eq!(ioctl.unpack(packed), [0x5401]);
+        let conditions = ioctl.conditions(&[0x5401]);
+        assert!(conditions.iter().all(|condition| condition.matches(&[0, 0xbeef_0000_5401, 0, 0, 0, 0])));
+        assert!(!conditions[0].matches(&[0, 0x5402, 0, 0, 0, 0]));
     }
 
     #[test]
     fn values_that_do_not_fit_are_refused_and_not_cut() {
         assert_eq!(watched("socket").pack(&[2, 1, 0xffff_ffff, 0, 0, 0]), None);
+    }
+
+    #[test]
+    fn executable_or_not_is_everything() {
+        assert!(watched("mprotect").is_everything(2) && !watched("mprotect").is_everything(1));
+        assert!(!watched("ioctl").is_everything(32));
     }
 
     proptest! {
@@ -165,6 +190,7 @@ mod tests {
             if let Some(packed) = watched.pack(&args) {
                 let values = watched.unpack(packed);
                 prop_assert!(watched.could_be(&values));
+                prop_assert!(watched.conditions(&values).iter().all(|condition| condition.matches(&args)));
             }
         }
     }
