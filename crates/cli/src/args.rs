@@ -7,6 +7,7 @@ use seccomp_agent_launcher::{Capabilities, User};
 use serde::Deserialize;
 
 use crate::policy::PolicyArgs;
+use crate::record::RecordArgs;
 
 /// Answers the seccomp notifications of containers.
 ///
@@ -30,6 +31,8 @@ pub(crate) enum Command {
     Policy(PolicyArgs),
     /// Run a command in a container of its own, under a seccomp profile
     Run(RunArgs),
+    /// Run a command, count its system calls, and make a seccomp profile of them
+    Record(RecordArgs),
     /// Be the OCI runtime of an engine that drops `listenerPath`, such as docker
     ///
     /// Name it as a runtime of the engine. At `create` and `run` it adds listenerPath to the bundle's config.json,

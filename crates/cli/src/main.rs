@@ -7,6 +7,7 @@ mod log;
 mod metrics;
 mod oci_runtime;
 mod policy;
+mod record;
 mod reload;
 mod resolve;
 mod run;
@@ -36,6 +37,7 @@ fn main() -> ExitCode {
         Command::Serve(options) => (serve::serve(&options).map(|()| 0), 1),
         Command::Policy(options) => (policy::policy(&options).map(|()| 0), 1),
         Command::Run(options) => (run::run(&options), run::OWN_FAILURE),
+        Command::Record(options) => (record::record(&options), run::OWN_FAILURE),
         Command::OciRuntime(options) => (oci_runtime::run(&options).map(|()| 0), 1),
     };
     match outcome {
@@ -52,12 +54,12 @@ fn main() -> ExitCode {
     }
 }
 
-/// Help, a version, or what is wrong with the command line. The status of `run` is its command's, so that it
-/// has one of its own for this.
+/// Help, a version, or what is wrong with the command line. The status of `run` and `record` is their command's,
+/// so that they have one of their own for this.
 fn refuse(error: &clap::Error) -> ExitCode {
     // Where nobody reads it, nobody misses it.
     let _printed = error.print();
-    let is_run = std::env::args_os().nth(1).is_some_and(|word| word == "run");
+    let is_run = std::env::args_os().nth(1).is_some_and(|word| word == "run" || word == "record");
     match (error.use_stderr(), is_run) {
         (false, _) => ExitCode::SUCCESS,
         (true, true) => ExitCode::from(run::OWN_FAILURE),

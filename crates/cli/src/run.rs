@@ -1,7 +1,7 @@
 //! `seccomp-agent run`: a command in a container, with an agent in this process or another.
 
-mod foreground;
-mod profile;
+pub(crate) mod foreground;
+pub(crate) mod profile;
 
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;

@@ -11,7 +11,7 @@ use seccomp_agent_launcher::{Container, Ended, Event, Signal as Forwarded};
 ///
 /// Both are in one process group, so that the terminal's own signals (Ctrl-C, Ctrl-Z, a change of size) reach
 /// the command without us. Those that somebody sends to us alone are passed on. When the command stops, so do we.
-pub(super) struct Foreground {
+pub(crate) struct Foreground {
     signals: SignalFd,
     /// Whether we were the terminal's foreground when we started, so that we have to give it back.
     is_foreground: bool,
@@ -38,7 +38,7 @@ const FORWARDED: [Signal; 15] = [
 
 impl Foreground {
     /// Blocks what will be passed on, in this thread and those that it starts.
-    pub(super) fn take() -> anyhow::Result<Self> {
+    pub(crate) fn take() -> anyhow::Result<Self> {
         let mask: SigSet = FORWARDED.into_iter().collect();
         mask.thread_block().context("blocking signals")?;
         let flags = SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK;
@@ -47,7 +47,7 @@ impl Foreground {
     }
 
     /// Waits for the command's end.
-    pub(super) fn wait(&self, container: &mut Container) -> anyhow::Result<Ended> {
+    pub(crate) fn wait(&self, container: &mut Container) -> anyhow::Result<Ended> {
         loop {
             let mut fds = [
                 PollFd::from_borrowed_fd(container.as_fd(), PollFlags::IN),

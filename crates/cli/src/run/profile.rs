@@ -29,7 +29,8 @@ impl Loadable {
     }
 }
 
-fn read(path: &Path) -> anyhow::Result<Profile> {
+/// Reads the profile in a file, with a bound to its size.
+pub(crate) fn read(path: &Path) -> anyhow::Result<Profile> {
     let what = || format!("the profile {}", path.display());
     let size = std::fs::metadata(path).with_context(what)?.len();
     let fits = usize::try_from(size).is_ok_and(|size| size <= MAX_PROFILE_BYTES);

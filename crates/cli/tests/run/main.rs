@@ -7,6 +7,7 @@ mod agent;
 mod filter;
 mod isolation;
 mod lifetime;
+mod record;
 mod status;
 mod support;
 mod terminal;

@@ -1,0 +1,81 @@
+use std::fs;
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::support::{Said, agent, directory, finish, rootfs, run};
+
+/// What several processes do together, over pipes.
+const SCRIPT: &str = "echo one; echo two | cat | grep two; (cd /bin && ls -d cat); exit 3";
+
+fn record(root: &Path, output: &Path, options: &[&str]) -> Said {
+    let mut command = agent(&["record"]);
+    command.arg("--rootfs").arg(root).arg("--output").arg(output).args(options);
+    finish(command.args(["--", "sh", "-c", SCRIPT]))
+}
+
+fn enforce(root: &Path, profile: &Path) -> Said {
+    let (root, profile) = (root.to_str().unwrap(), profile.to_str().unwrap());
+    run(&["--rootfs", root, "--profile", profile, "--", "sh", "-c", SCRIPT])
+}
+
+fn json(path: &Path) -> Value {
+    serde_json::from_slice(&fs::read(path).unwrap()).unwrap()
+}
+
+#[test]
+fn a_profile_of_three_runs_lets_the_command_do_what_it_did_and_nothing_else() {
+    let (root, output) = (rootfs(), directory());
+    let (profile, recordings) = (output.path().join("sh.json"), output.path().join("recordings"));
+    let store = ["--args", "--name", "sh", "--recordings", recordings.to_str().unwrap()];
+    let mut said = record(root.path(), &profile, &store);
+    for _ in 1..3 {
+        said = record(root.path(), &profile, &store);
+    }
+    assert_eq!((said.stdout.as_str(), said.status), ("one\ntwo\ncat\n", Some(3)), "{said:?}");
+    let rows = said.stderr.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
+    let has_write = rows.clone().any(|row| row.ends_with(&["3", "of", "3", "write"]));
+    assert!(has_write && !said.stderr.contains("mkdir"), "{}", said.stderr);
+    assert_eq!(json(&recordings.join("sh.json"))["runs"], 3);
+    let why = json(&output.path().join("sh.provenance.json"));
+    assert_eq!(why["allowed"]["write"][0]["because"], "recorded");
+
+    let enforced = enforce(root.path(), &profile);
+    assert_eq!((&enforced.stdout, enforced.status), (&said.stdout, said.status), "{enforced:?}");
+    assert_eq!(enforced.stderr, "");
+    let path = profile.to_str().unwrap();
+    let more = run(&["--rootfs", root.path().to_str().unwrap(), "--profile", path, "--", "mkdir", "/new"]);
+    assert_eq!(more.status, Some(1), "{more:?}");
+    assert!(more.stderr.contains("not permitted"), "{more:?}");
+}
+
+#[test]
+fn a_profile_without_a_needed_call_is_too_narrow() {
+    let (root, output) = (rootfs(), directory());
+    let profile = output.path().join("sh.json");
+    let said = record(root.path(), &profile, &["--for", "crun"]);
+    assert_eq!(said.status, Some(3), "{said:?}");
+    let mut narrowed = json(&profile);
+    for rule in narrowed["syscalls"].as_array_mut().unwrap() {
+        let is_needed = |name: &Value| name.as_str().is_some_and(|name| name.starts_with("pipe"));
+        rule["names"].as_array_mut().unwrap().retain(|name| !is_needed(name));
+    }
+    fs::write(&profile, narrowed.to_string()).unwrap();
+    let enforced = enforce(root.path(), &profile);
+    assert!(!enforced.stdout.contains("two"), "{enforced:?}");
+}
+
+#[test]
+fn what_cannot_be_recorded_is_told_as_env_tells_it() {
+    let output = directory();
+    for (words, status) in [
+        (&["--", "/no/such/program"][..], 127),
+        (&["--for", "youki", "--", "true"], 125),
+        (&["--name", "a/b", "--recordings", "/tmp", "--", "true"], 125),
+        (&["--name", "a", "--", "true"], 125),
+    ] {
+        let said = finish(agent(&["record"]).args(words).current_dir(output.path()));
+        assert_eq!(said.status, Some(status), "{words:?} {said:?}");
+    }
+    assert_eq!(fs::read_dir(output.path()).unwrap().count(), 0);
+}
