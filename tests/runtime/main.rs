@@ -14,6 +14,7 @@ mod handshake;
 mod metrics;
 mod oci_runtime;
 mod peer;
+mod recording;
 mod runtimes;
 mod shutdown;
 mod socket;
