@@ -25,7 +25,7 @@ pub struct Caller {
     home: Rc<Home>,
     task: Rc<Task>,
     /// The directory of its process, if that is another.
-    process: Option<OwnedFd>,
+    process: Option<Rc<OwnedFd>>,
     names: Names,
     root: OwnedFd,
     cwd: OwnedFd,
@@ -57,8 +57,11 @@ impl Caller {
             "Umask" => Error::Gone,
             field => Error::Status { tid, field },
         })?;
-        let folder_of = |task| home.folder_of(task).map_err(failed("the directory"));
-        let process = if tgid == tid { None } else { Some(folder_of(tgid)?) };
+        let process = if tgid == tid {
+            None
+        } else {
+            Some(home.process(&task, tgid).map_err(failed("the directory"))?)
+        };
         let user_namespace = namespace_id(task.proc.as_fd(), "ns/user").map_err(failed("ns/user"))?;
         let is_in_our_user_namespace = user_namespace == home.user_namespace;
         Ok(Self { tid, home, task, process, names, root, cwd, credentials, is_in_our_user_namespace })
@@ -201,7 +204,7 @@ impl Caller {
     /// caller unasked; of us it asks capabilities, so we have our own for this one call.
     pub(crate) fn open_own(&self, own: OwnLink<'_>) -> Result<OwnedFd, Errno> {
         let directory = match &self.process {
-            Some(process) if !own.of_thread => process,
+            Some(process) if !own.of_thread => &**process,
             _ => &self.task.proc,
         };
         let acting = capabilities(None)?;

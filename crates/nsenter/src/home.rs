@@ -40,6 +40,8 @@ pub(crate) struct Task {
     /// Its directory in our procfs.
     pub(crate) proc: OwnedFd,
     status: OwnedFd,
+    /// The directory of its process, once it has been asked for. A task stays in its process.
+    process: OnceCell<Rc<OwnedFd>>,
 }
 
 impl Task {
@@ -124,14 +126,24 @@ impl Home {
         let at = |step| move |errno| (step, errno);
         let proc = self.folder_of(tid).map_err(at("the directory"))?;
         let status = openat(&proc, "status", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
-        let task = Rc::new(Task { tid, proc, status: status.map_err(at("status"))? });
+        let task =
+            Rc::new(Task { tid, proc, status: status.map_err(at("status"))?, process: OnceCell::new() });
         let status = task.status().map_err(at("status"))?;
         self.last.replace(Some(Rc::clone(&task)));
         Ok((task, status))
     }
 
+    /// The directory of a task's process.
+    pub(crate) fn process(&self, task: &Task, tgid: u32) -> Result<Rc<OwnedFd>, Errno> {
+        if let Some(process) = task.process.get() {
+            return Ok(Rc::clone(process));
+        }
+        let opened = Rc::new(self.folder_of(tgid)?);
+        Ok(Rc::clone(task.process.get_or_init(|| opened)))
+    }
+
     /// A task's directory in our procfs.
-    pub(crate) fn folder_of(&self, task: u32) -> Result<OwnedFd, Errno> {
+    fn folder_of(&self, task: u32) -> Result<OwnedFd, Errno> {
         let path = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         openat(&self.proc, DecInt::new(task), path, Mode::empty())
     }
