@@ -1,27 +1,19 @@
 //! A container that changes things while the agent acts for it. Needs root and busybox. Each race runs for a
-//! second, or for as many as `RACE_SECONDS` says.
+//! second, in CI for ten, or for as many as `RACE_SECONDS` says.
 #![allow(clippy::unwrap_used)] // A failure ends the test, in its helpers too.
 
 mod support;
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
-use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
 
 use rustix::fs::{AtFlags, CWD, Mode, RenameFlags, chmodat, mkdirat, renameat_with};
 use seccomp_agent_handlers::{Directories, Modes};
 use seccomp_agent_notify::Features;
 use seccomp_agent_nsenter::Capabilities;
 use seccomp_agent_registry::Registry;
-use support::tree::{Kind, build, kinds};
-
-fn duration() -> Duration {
-    let seconds = std::env::var("RACE_SECONDS").ok().and_then(|seconds| seconds.parse().ok());
-    Duration::from_secs(seconds.unwrap_or(1))
-}
+use support::race::{race, race_duration};
+use support::tree::{build, kind};
 
 fn registry() -> Registry {
     let mut registry = Registry::new();
@@ -29,39 +21,6 @@ fn registry() -> Registry {
     registry.on("mkdirat", Directories::new()).unwrap();
     registry.on("fchmodat", Modes::granting(Capabilities::empty())).unwrap();
     registry
-}
-
-fn kind(name: &str) -> Kind {
-    kinds().into_iter().find(|kind| kind.name == name).unwrap()
-}
-
-/// Lets a caller of this kind repeat `call`, while a thread of the container repeats `disturb`.
-fn race(kind: Kind, root: &Path, disturb: impl Fn() + Send + 'static, call: impl Fn(u32) + Send + 'static) {
-    let here = root.to_owned();
-    let end = Arc::new(AtomicBool::new(false));
-    let ended = Arc::clone(&end);
-    support::run(
-        Some(registry()),
-        move || {
-            kind.become_it(&here);
-            // Shares the caller's root and directory, as threads do, but not its filter, which comes later.
-            std::thread::spawn(move || {
-                while !ended.load(Ordering::Relaxed) {
-                    disturb();
-                }
-            });
-        },
-        move || {
-            let start = Instant::now();
-            for round in 0.. {
-                call(round);
-                if start.elapsed() > duration() {
-                    break;
-                }
-            }
-            end.store(true, Ordering::Relaxed);
-        },
-    );
 }
 
 fn exchange(one: &str, other: &str) {
@@ -77,6 +36,7 @@ fn a_directory_that_becomes_a_link_leads_nowhere_else() {
     symlink(up, root.path().join("w/link")).unwrap();
     race(
         kind("user, chrooted"),
+        registry(),
         root.path(),
         || exchange("real", "link"),
         |round| {
@@ -97,6 +57,7 @@ fn a_file_that_becomes_anothers_is_not_changed() {
     symlink("file", root.path().join("w/to-file")).unwrap();
     race(
         kind("user"),
+        registry(),
         root.path(),
         || exchange("to-own", "to-file"),
         |round| {
@@ -116,6 +77,7 @@ fn a_working_directory_that_changes_is_one_or_the_other() {
     build(root.path());
     race(
         kind("user, chrooted"),
+        registry(),
         root.path(),
         || {
             let _ = rustix::process::chdir("/w/real");
@@ -142,7 +104,7 @@ fn a_link_to_the_agents_root_is_never_followed() {
     fs::set_permissions(outside.path(), PermissionsExt::from_mode(0o777)).unwrap();
     let (at, agent) = (root.path().display(), std::process::id());
     let link = format!("/proc/{agent}/root{}", outside.path().display());
-    let calls = duration().as_secs() * 200;
+    let calls = race_duration().as_secs() * 200;
     // A container in the agent's pid namespace: everything is another process, and sees the agent's.
     let script = format!(
         "cd {at}/w; while true; do busybox ln -sfn {link} swap; busybox ln -sfn real swap; done & \
@@ -160,7 +122,7 @@ fn callers_that_are_killed_cost_the_agent_nothing() {
     let descriptors = || fs::read_dir("/proc/self/fd").unwrap().count();
     let before = descriptors();
     let at = root.path().display();
-    let calls = duration().as_secs() * 100;
+    let calls = race_duration().as_secs() * 100;
     let script = format!(
         "cd {at}/w; for i in $(busybox seq {calls}); do \
          busybox mkdir real/a-$i real/b-$i real/c-$i real/d-$i & kill -9 $!; done; wait; busybox mkdir real/last && echo fine"

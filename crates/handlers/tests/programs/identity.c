@@ -1,0 +1,65 @@
+/* identity exec PATH: an unprivileged process is in mkdir(PATH) when its other thread, which is root, takes its
+   number by executing something.
+   identity reuse PATH: an unprivileged process is in mkdir(PATH) when it is killed and root gets its number. */
+#define _GNU_SOURCE
+#include <linux/sched.h>
+#include <pthread.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+static const char *path;
+
+static void *take_the_number(void *unused) {
+    (void)unused;
+    usleep(20000);
+    execl("/bin/busybox", "busybox", "sleep", "0.3", NULL);
+    return NULL;
+}
+
+/* This thread only; the C library would change all. */
+static void become_user(void) {
+    syscall(SYS_setresgid, 1000, 1000, 1000);
+    syscall(SYS_setresuid, 1000, 1000, 1000);
+}
+
+static int by_exec(void) {
+    pthread_t other;
+    pthread_create(&other, NULL, take_the_number, NULL);
+    become_user();
+    mkdir(path, 0777);
+    /* Not reached where the other thread has executed. */
+    return 8;
+}
+
+static int by_reuse(void) {
+    pid_t first = fork();
+    if (first == 0) {
+        become_user();
+        mkdir(path, 0777);
+        _exit(8);
+    }
+    usleep(20000);
+    kill(first, SIGKILL);
+    waitpid(first, NULL, 0);
+    struct clone_args how = {.exit_signal = SIGCHLD, .set_tid = (unsigned long)&first, .set_tid_size = 1};
+    pid_t second = syscall(SYS_clone3, &how, sizeof how);
+    if (second == 0) {
+        usleep(300000);
+        _exit(0);
+    }
+    if (second != first) return 7;
+    waitpid(second, NULL, 0);
+    return 0;
+}
+
+int main(int count, char **arguments) {
+    if (count != 3) return 9;
+    path = arguments[2];
+    return strcmp(arguments[1], "exec") ? by_reuse() : by_exec();
+}
