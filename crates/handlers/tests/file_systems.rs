@@ -44,7 +44,7 @@ fn mount_all(root: &Path) {
             }
             "no-inodes" => while fs::File::create(at.join(format!("more-{}", count(&at)))).is_ok() {},
             "no-space" => {
-                let _full = fs::write(at.join("data"), [1; 1 << 16]);
+                let _full = fs::write(at.join("data"), vec![1; 1 << 16]);
             }
             "idmapped" => {
                 let program = compile("idmapped", root);

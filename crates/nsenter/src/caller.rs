@@ -49,7 +49,14 @@ impl Caller {
             }
         };
         let path = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let (task, status) = home.task(tid).map_err(|(entry, errno)| failed(entry)(errno))?;
+        let last = home.last_task(tid).and_then(|task| task.status().ok().map(|status| (task, status)));
+        let (task, status) = if let Some(last) = last {
+            last
+        } else {
+            let task = home.open_task(tid).map_err(failed("the directory"))?;
+            let status = task.status().map_err(failed("status"))?;
+            (task, status)
+        };
         let folder = |name: &'static str| openat(&task.proc, name, path, Mode::empty()).map_err(failed(name));
         let (root, cwd) = (folder("root")?, folder("cwd")?);
         let Status { tgid, names, credentials } = Status::parse(&status).map_err(|field| match field {

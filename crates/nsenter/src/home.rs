@@ -115,22 +115,18 @@ impl Home {
         })
     }
 
-    /// The task with this number, and what its status says.
-    pub(crate) fn task(&self, tid: u32) -> Result<(Rc<Task>, Vec<u8>), (&'static str, Errno)> {
-        let last = self.last.borrow().as_ref().filter(|task| task.tid == tid).cloned();
-        if let Some(task) = last
-            && let Ok(status) = task.status()
-        {
-            return Ok((task, status));
-        }
-        let at = |step| move |errno| (step, errno);
-        let proc = self.folder_of(tid).map_err(at("the directory"))?;
-        let status = openat(&proc, "status", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty());
-        let task =
-            Rc::new(Task { tid, proc, status: status.map_err(at("status"))?, process: OnceCell::new() });
-        let status = task.status().map_err(at("status"))?;
+    /// The task that called last, if it has this number. It may be gone.
+    pub(crate) fn last_task(&self, tid: u32) -> Option<Rc<Task>> {
+        self.last.borrow().as_ref().filter(|task| task.tid == tid).cloned()
+    }
+
+    /// Opens the task that has this number now.
+    pub(crate) fn open_task(&self, tid: u32) -> Result<Rc<Task>, Errno> {
+        let proc = self.folder_of(tid)?;
+        let status = openat(&proc, "status", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+        let task = Rc::new(Task { tid, proc, status, process: OnceCell::new() });
         self.last.replace(Some(Rc::clone(&task)));
-        Ok((task, status))
+        Ok(task)
     }
 
     /// The directory of a task's process.
