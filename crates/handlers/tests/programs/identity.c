@@ -1,7 +1,9 @@
-/* identity exec PATH: an unprivileged process is in mkdir(PATH) when its other thread, which is root, takes its
-   number by executing something.
-   identity reuse PATH: an unprivileged process is in mkdir(PATH) when it is killed and root gets its number. */
+/* identity exec FILE: an unprivileged process changes the mode of root's FILE when its other thread, which is root,
+   takes its number by executing something.
+   identity reuse FILE: it does so when it is killed and root gets its number.
+   No memory is looked at for that call, and the descriptor is the same before and after. */
 #define _GNU_SOURCE
+#include <fcntl.h>
 #include <linux/sched.h>
 #include <pthread.h>
 #include <sched.h>
@@ -13,7 +15,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static const char *path;
+static int file;
 
 static void *take_the_number(void *unused) {
     (void)unused;
@@ -32,7 +34,7 @@ static int by_exec(void) {
     pthread_t other;
     pthread_create(&other, NULL, take_the_number, NULL);
     become_user();
-    mkdir(path, 0777);
+    fchmod(file, 0777);
     /* Not reached where the other thread has executed. */
     return 8;
 }
@@ -41,7 +43,7 @@ static int by_reuse(void) {
     pid_t first = fork();
     if (first == 0) {
         become_user();
-        mkdir(path, 0777);
+        fchmod(file, 0777);
         _exit(8);
     }
     usleep(20000);
@@ -60,6 +62,6 @@ static int by_reuse(void) {
 
 int main(int count, char **arguments) {
     if (count != 3) return 9;
-    path = arguments[2];
+    file = open(arguments[2], O_RDONLY);
     return strcmp(arguments[1], "exec") ? by_reuse() : by_exec();
 }
