@@ -58,7 +58,7 @@ try mkdir plain; try mkdir plain; try mkdir -p deep/er/than; try mkdir nowhere/x
 try mkdir -m 2775 setgid; try chown 1000:2000 setgid; try chmod 2775 setgid; try mkdir setgid/in
 try mkdir -m 1777 sticky; try chown 7 sticky; try mkdir sticky/in; try chmod 700 sticky/in
 try mknod null c 1 3; try mknod setgid/zero c 1 5; try mknod disk b 8 0; try mkfifo setgid/fifo; try mknod null c 1 3
-touch file; try chmod 6755 file; try chown 5:6 file; try chmod 6755 file; try chown 8 file; try chmod 4600 file
+touch file; try chmod 6755 file; try chown 5:6 file; try chown 8 file; try chmod 6755 file
 ln -s file link; ln -s nowhere dangling; ln -s loop loop; ln -s setgid through
 try chown -h 9:9 link; try chmod 640 link; try chown 3 dangling; try chmod 600 loop; try mkdir through/made
 try chmod 711 through; try chown 4:4 through/; try mkdir file/x; try mkdir file/; try mkdir link

@@ -15,7 +15,7 @@ use seccomp_agent_handlers::{Attributes, HostFile, Modes, Openings};
 use seccomp_agent_nsenter::Capabilities;
 use seccomp_agent_registry::Registry;
 use support::program::compile;
-use support::race::{race, race_duration};
+use support::race::{NAMES, race, race_duration};
 use support::tree::{build, kind};
 
 /// Runs the program `changing`, which becomes user 1000, and gives what it printed.
@@ -106,8 +106,9 @@ fn a_root_that_changes_is_one_or_the_other() {
             }
         },
         |round| {
-            let _ = mkdirat(CWD, format!("/w/made-{round}"), Mode::RWXU);
-            let _ = mkdirat(CWD, format!("/../../../../tmp/escaped-{round}"), Mode::RWXU);
+            let name = round % NAMES;
+            let _ = mkdirat(CWD, format!("/w/made-{name}"), Mode::RWXU);
+            let _ = mkdirat(CWD, format!("/../../../../tmp/escaped-{name}"), Mode::RWXU);
         },
     );
     let count = |root: &tempfile::TempDir| fs::read_dir(root.path().join("w")).unwrap().count();

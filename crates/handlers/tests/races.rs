@@ -12,7 +12,7 @@ use seccomp_agent_handlers::{Directories, Modes};
 use seccomp_agent_notify::Features;
 use seccomp_agent_nsenter::Capabilities;
 use seccomp_agent_registry::Registry;
-use support::race::{race, race_duration};
+use support::race::{NAMES, race, race_duration};
 use support::tree::{build, kind};
 
 fn registry() -> Registry {
@@ -40,8 +40,9 @@ fn a_directory_that_becomes_a_link_leads_nowhere_else() {
         root.path(),
         || exchange("real", "link"),
         |round| {
-            let _ = mkdirat(CWD, format!("real/made-{round}"), Mode::RWXU);
-            let _ = mkdirat(CWD, format!("link/made-{round}"), Mode::RWXU);
+            let name = round % NAMES;
+            let _ = mkdirat(CWD, format!("real/made-{name}"), Mode::RWXU);
+            let _ = mkdirat(CWD, format!("link/made-{name}"), Mode::RWXU);
         },
     );
     assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);
@@ -84,8 +85,9 @@ fn a_working_directory_that_changes_is_one_or_the_other() {
             let _ = rustix::process::chdir("/w2");
         },
         |round| {
-            let _ = mkdirat(CWD, format!("here-{round}"), Mode::RWXU);
-            let _ = mkdirat(CWD, format!("../../../../up-{round}"), Mode::RWXU);
+            let name = round % NAMES;
+            let _ = mkdirat(CWD, format!("here-{name}"), Mode::RWXU);
+            let _ = mkdirat(CWD, format!("../../../../up-{name}"), Mode::RWXU);
         },
     );
     let found = |place: &str, name: &str| {
@@ -104,11 +106,12 @@ fn a_link_to_the_agents_root_is_never_followed() {
     fs::set_permissions(outside.path(), PermissionsExt::from_mode(0o777)).unwrap();
     let (at, agent) = (root.path().display(), std::process::id());
     let link = format!("/proc/{agent}/root{}", outside.path().display());
-    let calls = race_duration().as_secs() * 200;
+    let seconds = race_duration().as_secs();
     // A container in the agent's pid namespace: everything is another process, and sees the agent's.
     let script = format!(
         "cd {at}/w; while true; do busybox ln -sfn {link} swap; busybox ln -sfn real swap; done & \
-         for i in $(busybox seq {calls}); do busybox mkdir swap/made-$i 2>/dev/null; done; kill $!; busybox ls real | busybox wc -l"
+         swapping=$!; while true; do i=$((i+1)); busybox mkdir swap/made-$i 2>/dev/null; done & \
+         busybox sleep {seconds}; kill $swapping $!; busybox ls real | busybox wc -l"
     );
     let made = support::script(Some(registry()), Features::probe(), 1000, || (), script);
     assert!(made.trim().parse::<u32>().unwrap() > 0, "the race has run: {made}");
@@ -122,10 +125,11 @@ fn callers_that_are_killed_cost_the_agent_nothing() {
     let descriptors = || fs::read_dir("/proc/self/fd").unwrap().count();
     let before = descriptors();
     let at = root.path().display();
-    let calls = race_duration().as_secs() * 100;
+    let seconds = race_duration().as_secs();
     let script = format!(
-        "cd {at}/w; for i in $(busybox seq {calls}); do \
-         busybox mkdir real/a-$i real/b-$i real/c-$i real/d-$i & kill -9 $!; done; wait; busybox mkdir real/last && echo fine"
+        "cd {at}/w; while true; do i=$((i+1)); \
+         busybox mkdir real/a-$i real/b-$i real/c-$i real/d-$i & kill -9 $!; done & \
+         busybox sleep {seconds}; kill $!; busybox mkdir real/last && echo fine"
     );
     let said = support::script(Some(registry()), Features::probe(), 1000, || (), script);
     assert!(said.ends_with("fine\n"), "{said}");

@@ -16,6 +16,9 @@ pub(crate) fn race_duration() -> Duration {
     Duration::from_secs(said.unwrap_or(if in_ci { 10 } else { 1 }))
 }
 
+/// How many names a race has for what it makes: removing more would take longer than the race.
+pub(crate) const NAMES: u32 = 500;
+
 /// Lets a caller of this kind repeat `call`, while a thread of the container repeats `disturb`: with all rights,
 /// and without the filter.
 pub(crate) fn race(
