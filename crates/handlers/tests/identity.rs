@@ -55,8 +55,7 @@ fn replaced(how: &'static str, flags: Flags) -> Vec<Verdict> {
     assert!(status.success(), "{how}: {status}");
     let mode = fs::metadata(file).unwrap().mode() & 0o7777;
     assert_eq!(mode, 0o644, "{how}: changed with the rights of somebody else");
-    let seen = std::mem::take(&mut *seen.lock().unwrap());
-    seen
+    std::mem::take(&mut *seen.lock().unwrap())
 }
 
 #[test]
