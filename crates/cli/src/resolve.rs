@@ -1,4 +1,5 @@
 use seccomp_agent_agent::ResolveError;
+use seccomp_agent_handlers::Audit;
 use seccomp_agent_registry::{Container, Registry};
 
 use crate::args::ResolverKind;
@@ -11,7 +12,11 @@ pub(crate) fn by(
 ) -> impl Fn(&Container) -> Result<Registry, ResolveError> + Send + Sync {
     move |container| match (kind, &policy) {
         (ResolverKind::Policy, Some(policy)) => policy.resolve(container),
-        (ResolverKind::DemoBasic, _) => Ok(seccomp_agent_handlers::demo_basic(container)),
+        (ResolverKind::DemoBasic, _) => {
+            let mut registry = seccomp_agent_handlers::demo_basic(container);
+            registry.layer(&Audit::of(container, None));
+            Ok(registry)
+        }
         // Without a policy the resolver is no `policy`: the configuration has seen to that.
         (ResolverKind::None | ResolverKind::Policy, _) => Ok(Registry::new()),
     }

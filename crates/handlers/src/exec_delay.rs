@@ -36,4 +36,8 @@ impl Handler for ExecDelay {
             Ok(()) => Verdict::Continue,
         }
     }
+
+    fn name(&self) -> &'static str {
+        "exec-delay"
+    }
 }

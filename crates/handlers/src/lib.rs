@@ -14,6 +14,8 @@
 //! | [`ExecDelay`] | `execve`, `execveat` | nothing: it delays |
 //! | [`AnyCall`] | any | nothing: it answers without looking |
 //!
+//! [`Audit`] is a layer that writes down what they decide.
+//!
 //! None of them is on until a registry is told so; [`demo_basic`] is a registry that uses all.
 //!
 //! # The next handler
@@ -52,21 +54,23 @@
 mod any_call;
 mod arguments;
 mod attributes;
+mod audit;
 mod demo;
 mod directories;
 mod emulate;
 mod exec_delay;
+mod limit;
 mod modes;
 mod mount;
 mod nodes;
 mod openings;
 mod owners;
 mod pattern;
-mod warnings;
 
 pub use any_call::AnyCall;
 pub use arguments::Numbers;
 pub use attributes::Attributes;
+pub use audit::Audit;
 pub use demo::demo_basic;
 pub use directories::Directories;
 pub use emulate::{Failure, emulate, emulate_for};

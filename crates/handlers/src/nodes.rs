@@ -2,7 +2,7 @@ use rustix::fs::{FileType, makedev, mknodat};
 use seccomp_agent_nsenter::{AT_FDCWD, Caller, Capabilities, EntryPath};
 use seccomp_agent_registry::{Call, Errno, Handler, Verdict};
 
-use crate::arguments::{Numbers, permissions};
+use crate::arguments::{Numbers, listed, permissions};
 use crate::emulate::{Failure, emulate_for};
 
 /// `mknod(2)` and `mknodat(2)`, made as the caller.
@@ -44,9 +44,17 @@ impl Nodes {
         let kind = kind(mode)?;
         let (major, minor) = device_numbers(device);
         let path = call.memory().path(path)?;
+        let is_listed = self.lists(kind, major, minor);
+        call.note(|noted| {
+            let mode = permissions(mode).as_raw_mode();
+            noted.path(&path).asks(format_args!("type={} mode={mode:04o}", letter(kind)));
+            if let FileType::CharacterDevice | FileType::BlockDevice = kind {
+                noted.asks(format_args!("device={major}:{minor}")).because(listed(is_listed));
+            }
+        });
         let base = caller.base(dirfd, &path)?;
         let entry = EntryPath::new(&path);
-        let grant = if self.lists(kind, major, minor) { Capabilities::MKNOD } else { Capabilities::empty() };
+        let grant = if is_listed { Capabilities::MKNOD } else { Capabilities::empty() };
         caller.act(
             || call.is_valid(),
             grant,
@@ -74,6 +82,10 @@ impl Handler for Nodes {
     fn handle(&self, call: &Call<'_>) -> Verdict {
         emulate_for(call, |call, caller| self.make(call, caller))
     }
+
+    fn name(&self) -> &'static str {
+        "nodes"
+    }
 }
 
 /// What is to be made. A type of zero is a regular file; there are other calls for directories and links.
@@ -85,6 +97,17 @@ fn kind(mode: u64) -> Result<FileType, Errno> {
         FileType::Directory => Err(Errno::PERM),
         FileType::Symlink | FileType::Unknown => Err(Errno::INVAL),
         kind => Ok(kind),
+    }
+}
+
+/// What `mknod(1)` calls a type.
+const fn letter(kind: FileType) -> char {
+    match kind {
+        FileType::CharacterDevice => 'c',
+        FileType::BlockDevice => 'b',
+        FileType::Fifo => 'p',
+        FileType::Socket => 's',
+        _ => 'f',
     }
 }
 

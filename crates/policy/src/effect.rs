@@ -42,6 +42,8 @@ pub(crate) struct Effect {
     pub(crate) parameters: String,
     /// Itself.
     pub(crate) handler: Arc<dyn Handler>,
+    /// Whether it decides anything that a record could be of.
+    pub(crate) decides: bool,
 }
 
 /// Why a request that is honoured cannot be fulfilled.
@@ -210,7 +212,7 @@ fn effect(family: Family, grants: &Grants, values: &BTreeMap<Field, String>) -> 
             (parameters, Arc::new(ExecDelay::new(pattern.pattern().clone(), delay)))
         }
     };
-    Ok(Effect { name: family.name(), calls: family.calls().to_vec(), parameters, handler })
+    Ok(Effect { name: family.name(), calls: family.calls().to_vec(), parameters, handler, decides: true })
 }
 
 fn owners(grant: &OwnerGrant) -> (String, Arc<dyn Handler>) {
@@ -248,7 +250,13 @@ fn answer(grant: &CallGrant) -> Effect {
         Answer::Return(value) => (format!("return {value}"), AnyCall::Return(value)),
     };
     let calls = grant.names.iter().map(|name| name.value.name()).collect();
-    Effect { name: "calls", calls, parameters, handler: Arc::new(answer) }
+    Effect {
+        name: "calls",
+        calls,
+        parameters,
+        handler: Arc::new(answer),
+        decides: answer != AnyCall::Continue,
+    }
 }
 
 fn joined<S: ToString>(items: impl Iterator<Item = S>) -> String {

@@ -3,14 +3,14 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use seccomp_agent_handlers::AnyCall;
+use seccomp_agent_handlers::{AnyCall, Audit};
 use seccomp_agent_registry::{Container, Errno, Registry};
 use serde::Deserialize;
 
 use crate::effect::{Effect, Family, RequestError, effects, fulfil};
 use crate::explanation::{Decided, Explanation, Granted, Tried};
 use crate::fault::Fault;
-use crate::identity::identity;
+use crate::identity::{Field, identity};
 use crate::request::requests;
 use crate::rule::Rule;
 use crate::template::RenderError;
@@ -171,7 +171,7 @@ impl Policy {
         }
         let mut registry = Registry::new();
         if self.0.otherwise == Otherwise::Refuse {
-            registry.otherwise(AnyCall::Errno(Errno::PERM));
+            registry.otherwise(AnyCall::Errno(Errno::PERM)).layer(&audit(container));
         }
         let otherwise = match self.0.otherwise {
             Otherwise::Continue => Decided::Continue,
@@ -213,10 +213,12 @@ fn rule_resolved(rule: &Rule, container: &Container, tried: Vec<Tried>) -> Resul
     });
     let handlers = handlers.collect();
     let mut registry = Registry::new();
-    for effect in &effects {
-        for call in &effect.calls {
+    let audit = audit(container);
+    for effect in effects {
+        let handler = if effect.decides { audit.over(effect.handler) } else { effect.handler };
+        for call in effect.calls {
             // One that this machine lacks is none that a container can make.
-            let _ = registry.on_shared(call, &effect.handler);
+            let _ = registry.on_shared(call, &handler);
         }
     }
     let explanation = Explanation {
@@ -228,6 +230,10 @@ fn rule_resolved(rule: &Rule, container: &Container, tried: Vec<Tried>) -> Resul
         otherwise: Decided::Continue,
     };
     Ok(Resolved { registry, explanation })
+}
+
+fn audit(container: &Container) -> Audit {
+    Audit::of(container, identity(container).remove(&Field::Container))
 }
 
 impl Document {
