@@ -13,6 +13,7 @@
 //! | [`Mount`] | `mount` | the procfs of the caller's own pid namespace |
 //! | [`ExecDelay`] | `execve`, `execveat` | nothing: it delays |
 //! | [`AnyCall`] | any | nothing: it answers without looking |
+//! | [`Freeze`] | any | nothing: it freezes the container |
 //!
 //! [`Audit`] is a layer that writes down what they decide.
 //!
@@ -55,10 +56,12 @@ mod any_call;
 mod arguments;
 mod attributes;
 mod audit;
+mod cgroup;
 mod demo;
 mod directories;
 mod emulate;
 mod exec_delay;
+mod freeze;
 mod limit;
 mod modes;
 mod mount;
@@ -75,6 +78,7 @@ pub use demo::demo_basic;
 pub use directories::Directories;
 pub use emulate::{Failure, emulate, emulate_for};
 pub use exec_delay::ExecDelay;
+pub use freeze::Freeze;
 pub use modes::Modes;
 pub use mount::Mount;
 pub use nodes::{Devices, Nodes};

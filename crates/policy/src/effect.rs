@@ -5,7 +5,8 @@ use std::ffi::CString;
 use std::sync::Arc;
 
 use seccomp_agent_handlers::{
-    AnyCall, Attributes, Directories, ExecDelay, HostFile, Modes, Mount, Nodes, Numbers, Openings, Owners,
+    AnyCall, Attributes, Directories, ExecDelay, Freeze, HostFile, Modes, Mount, Nodes, Numbers, Openings,
+    Owners,
 };
 use seccomp_agent_registry::Handler;
 
@@ -248,15 +249,17 @@ fn answer(grant: &CallGrant) -> Effect {
         Answer::Delay(delay) => (format!("delay {:?}", delay.0), AnyCall::Delay(delay.0)),
         Answer::Errno(error) => (format!("errno {}", error.name()), AnyCall::Errno(error.0)),
         Answer::Return(value) => (format!("return {value}"), AnyCall::Return(value)),
+        Answer::Freeze(error) => {
+            let parameters = format!("freeze the container, then errno {}", error.name());
+            return calls(grant, parameters, Arc::new(Freeze::failing_with(error.0)), true);
+        }
     };
+    calls(grant, parameters, Arc::new(answer), answer != AnyCall::Continue)
+}
+
+fn calls(grant: &CallGrant, parameters: String, handler: Arc<dyn Handler>, decides: bool) -> Effect {
     let calls = grant.names.iter().map(|name| name.value.name()).collect();
-    Effect {
-        name: "calls",
-        calls,
-        parameters,
-        handler: Arc::new(answer),
-        decides: answer != AnyCall::Continue,
-    }
+    Effect { name: "calls", calls, parameters, handler, decides }
 }
 
 fn joined<S: ToString>(items: impl Iterator<Item = S>) -> String {

@@ -45,6 +45,7 @@ impl Fault {
             }
             YamlError::Unexpected { expected: "mapping start", .. } => "expected a mapping".to_owned(),
             YamlError::Unexpected { expected: "sequence start", .. } => "expected a list".to_owned(),
+            YamlError::Unexpected { expected: "string scalar", .. } => "expected a value".to_owned(),
             YamlError::Eof { .. } => "the policy is empty; it begins with `version: 1`".to_owned(),
             YamlError::Message { msg, .. } => msg.clone(),
             YamlError::MultipleDocuments { .. } => "a policy is one document".to_owned(),

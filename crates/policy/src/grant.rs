@@ -144,7 +144,7 @@ pub(crate) struct CallGrant {
 #[serde(try_from = "String")]
 pub(crate) struct CallName(Syscall);
 
-/// An answer: `continue`, `log`, `kill`, `{errno: EPERM}`, `{return: 0}` or `{delay: 50ms}`.
+/// An answer: `continue`, `log`, `kill`, `{errno: EPERM}`, `{return: 0}`, `{delay: 50ms}` or `{freeze: EPERM}`.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
@@ -161,6 +161,8 @@ pub(crate) enum Answer {
     Errno(ErrnoName),
     /// It is not run, and returns this.
     Return(i64),
+    /// The container is frozen; when it is thawed, or if it cannot be frozen, the call fails with this.
+    Freeze(ErrnoName),
 }
 
 impl ModeCapability {

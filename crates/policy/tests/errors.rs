@@ -83,6 +83,10 @@ const GRANTS: &[(&str, &str)] = &[
         r#"6:48: rules[0].grant.calls[0].answer.errno: unknown error name "EPREM"; did you mean "EPERM"?"#,
     ),
     (
+        "calls: [{names: [mkdir], answer: freeze}]",
+        "6:46: rules[0].grant.calls[0].answer.freeze: expected a value",
+    ),
+    (
         "{directories: {suffix: x}, calls: [{names: [chmod, mkdir], answer: kill}]}",
         "6:58: rules[0].grant.calls[0].names[1]: mkdir is answered by directories already",
     ),
