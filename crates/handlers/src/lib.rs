@@ -11,7 +11,7 @@
 //! | [`Attributes`] | `setxattr`, `removexattr` and their `l` and `f` forms | attributes by name prefix |
 //! | [`Openings`] | `open`, `openat`, `openat2`, `creat` | listed files, devices and directories of the host |
 //! | [`Mount`] | `mount` | the procfs of the caller's own pid namespace |
-//! | [`ExecDelay`] | `execve`, `execveat` | nothing: it delays |
+//! | [`Executions`] | `execve`, `execveat` | nothing: it delays and alerts |
 //! | [`AnyCall`] | any | nothing: it answers without looking |
 //! | [`Freeze`] | any | nothing: it freezes the container |
 //!
@@ -60,7 +60,7 @@ mod cgroup;
 mod demo;
 mod directories;
 mod emulate;
-mod exec_delay;
+mod executions;
 mod freeze;
 mod limit;
 mod modes;
@@ -77,7 +77,7 @@ pub use audit::Audit;
 pub use demo::demo_basic;
 pub use directories::Directories;
 pub use emulate::{Failure, emulate, emulate_for};
-pub use exec_delay::ExecDelay;
+pub use executions::Executions;
 pub use freeze::Freeze;
 pub use modes::Modes;
 pub use mount::Mount;

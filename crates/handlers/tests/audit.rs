@@ -8,7 +8,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rustix::fs::{CWD, Gid, Mode, Uid, chmodat, chownat, mkdirat};
-use seccomp_agent_handlers::{AnyCall, Audit, Capabilities, Directories, Modes, Numbers, Owners};
+use seccomp_agent_handlers::{
+    AnyCall, Audit, Capabilities, Directories, Executions, Modes, Numbers, Owners, Pattern,
+};
 use seccomp_agent_registry::{Call, Container, Errno, Handler, Notification, Registry, Verdict};
 use tracing_subscriber::fmt::MakeWriter;
 
@@ -115,6 +117,33 @@ fn what_fails_on_the_agents_side_is_a_warning() {
     });
     assert_eq!(lines.len(), 1, "{lines:#?}");
     has(&lines[0], &[r#""level":"WARN""#, r#""decision":"failed""#, "not visible", r#""errno":"EPERM""#]);
+}
+
+#[test]
+fn a_program_of_a_pattern_is_an_alert_whether_it_is_delayed_or_not() {
+    let delay = Duration::from_millis(50);
+    let executions = Executions::new()
+        .alerting([Pattern::new("*/true"), Pattern::new("*/sleep")])
+        .delaying(Pattern::new("/bin/s*"), delay);
+    let lines = logged(|| {
+        support::run(
+            Some(audited("execve", executions)),
+            || (),
+            || {
+                for program in ["/bin/true", "/bin/echo", "/bin/sleep"] {
+                    assert!(std::process::Command::new(program).arg("0").output().unwrap().status.success());
+                }
+            },
+        );
+    });
+    assert_eq!(lines.len(), 2, "{lines:#?}");
+    let alert = [r#""level":"WARN""#, r#""decision":"alert""#, r#""handler":"exec""#];
+    for line in &lines {
+        has(line, &alert);
+    }
+    has(&lines[0], &[r#""path":"/bin/true""#, r#"pattern=\"*/true\""#]);
+    has(&lines[1], &[r#""path":"/bin/sleep""#, r#""delay":"50ms""#]);
+    assert!(!lines[0].contains("delay"), "{lines:#?}");
 }
 
 #[test]

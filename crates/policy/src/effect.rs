@@ -5,7 +5,7 @@ use std::ffi::CString;
 use std::sync::Arc;
 
 use seccomp_agent_handlers::{
-    AnyCall, Attributes, Directories, ExecDelay, Freeze, HostFile, Modes, Mount, Nodes, Numbers, Openings,
+    AnyCall, Attributes, Directories, Executions, Freeze, HostFile, Modes, Mount, Nodes, Numbers, Openings,
     Owners,
 };
 use seccomp_agent_registry::Handler;
@@ -28,6 +28,7 @@ pub(crate) enum Family {
     Open,
     Mount,
     ExecDelay,
+    ExecAlert,
 }
 
 /// Which requests changed what a family does.
@@ -66,7 +67,7 @@ pub enum RequestError {
 }
 
 impl Family {
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::Directories,
         Self::Nodes,
         Self::Modes,
@@ -75,6 +76,7 @@ impl Family {
         Self::Open,
         Self::Mount,
         Self::ExecDelay,
+        Self::ExecAlert,
     ];
 
     /// The key of the policy.
@@ -88,6 +90,7 @@ impl Family {
             Self::Open => "open",
             Self::Mount => "mount",
             Self::ExecDelay => "exec-delay",
+            Self::ExecAlert => "exec-alert",
         }
     }
 
@@ -103,7 +106,7 @@ impl Family {
             }
             Self::Open => &["open", "openat", "openat2", "creat"],
             Self::Mount => &["mount"],
-            Self::ExecDelay => &["execve", "execveat"],
+            Self::ExecDelay | Self::ExecAlert => &["execve", "execveat"],
         }
     }
 
@@ -127,6 +130,7 @@ impl Family {
             Self::Open => !grants.open.is_empty(),
             Self::Mount => !grants.mount.is_empty(),
             Self::ExecDelay => grants.exec_delay.is_some(),
+            Self::ExecAlert => !grants.exec_alert.is_empty(),
         }
     }
 }
@@ -209,11 +213,20 @@ fn effect(family: Family, grants: &Grants, values: &BTreeMap<Field, String>) -> 
             let grant = grants.exec_delay.as_ref();
             let pattern = grant.map_or_else(|| Glob::new(String::new()), |grant| grant.path.clone());
             let delay = grant.map(|grant| grant.delay.0).unwrap_or_default();
-            let parameters = format!("{} by {delay:?}", pattern.pattern());
-            (parameters, Arc::new(ExecDelay::new(pattern.pattern().clone(), delay)))
+            (format!("{} by {delay:?}", pattern.pattern()), executions(grants))
         }
+        Family::ExecAlert => (joined(grants.exec_alert.iter().map(Glob::pattern)), executions(grants)),
     };
     Ok(Effect { name: family.name(), calls: family.calls().to_vec(), parameters, handler, decides: true })
+}
+
+/// The one handler of both families: they are about the same calls.
+fn executions(grants: &Grants) -> Arc<dyn Handler> {
+    let alerting = Executions::new().alerting(grants.exec_alert.iter().map(|glob| glob.pattern().clone()));
+    Arc::new(match &grants.exec_delay {
+        Some(grant) => alerting.delaying(grant.path.pattern().clone(), grant.delay.0),
+        None => alerting,
+    })
 }
 
 fn owners(grant: &OwnerGrant) -> (String, Arc<dyn Handler>) {

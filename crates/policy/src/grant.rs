@@ -34,6 +34,8 @@ pub(crate) struct Grants {
     pub(crate) mount: Vec<FileSystem>,
     /// execve, execveat: programs that start late.
     pub(crate) exec_delay: Option<ExecDelayGrant>,
+    /// execve, execveat: programs whose start is told of in the audit, by the path as the caller writes it.
+    pub(crate) exec_alert: Vec<Glob>,
     /// Any calls, each answered without looking at its arguments.
     pub(crate) calls: Vec<CallGrant>,
 }

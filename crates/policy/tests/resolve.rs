@@ -99,7 +99,7 @@ rules:
 - name: demo
   match: {}
   honour: {metadata: [MKDIR_TMPL, EXEC_PATTERN, EXEC_DURATION], annotations: [seccomp-agent/MKDIR_TMPL]}
-  grant: {modes: [CAP_FOWNER], owners: {users: [0, 1000-1999]}, open: [{path: /dev/kvm, writable: true}]}
+  grant: {exec-alert: ['*/nc', /bin/sh], modes: [CAP_FOWNER], owners: {users: [0, 1000-1999]}, open: [{path: /dev/kvm, writable: true}]}
 ";
 
 #[test]
@@ -129,6 +129,8 @@ handlers
   open: /dev/kvm writable (by rule)
     answers open, openat, openat2, creat
   exec-delay: /bin/true by 2s (by metadata EXEC_PATTERN, metadata EXEC_DURATION)
+    answers execve, execveat
+  exec-alert: */nc, /bin/sh (by rule)
     answers execve, execveat
 asked for
   metadata MKDIR_TMPL=-{{.Namespace}}-{{.Pod}}-{{.Container}}: honoured

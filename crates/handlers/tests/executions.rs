@@ -6,7 +6,7 @@ mod support;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use seccomp_agent_handlers::{ExecDelay, Pattern};
+use seccomp_agent_handlers::{Executions, Pattern};
 use seccomp_agent_registry::Registry;
 
 const DELAY: Duration = Duration::from_millis(300);
@@ -14,7 +14,7 @@ const DELAY: Duration = Duration::from_millis(300);
 #[test]
 fn a_program_of_the_pattern_starts_late_and_others_do_not() {
     let mut registry = Registry::new();
-    registry.on("execve", ExecDelay::new(Pattern::new("*/true"), DELAY)).unwrap();
+    registry.on("execve", Executions::new().delaying(Pattern::new("*/true"), DELAY)).unwrap();
     let took = support::run(
         Some(registry),
         || (),
