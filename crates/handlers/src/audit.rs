@@ -72,16 +72,11 @@ impl Audit {
         let limits = [const { Limit::of(MAX_RECORDS) }; DECISIONS.len()];
         Self(Arc::new(Account { container: container.id.clone(), name, limits }))
     }
-
-    /// Writes down what becomes of the calls that `handler` answers.
-    pub fn over(&self, handler: Arc<dyn Handler>) -> Arc<dyn Handler> {
-        Arc::new(Audited { account: Arc::clone(&self.0), handler })
-    }
 }
 
 impl Layer for Audit {
     fn wrap(&self, _syscall: &str, inner: Arc<dyn Handler>) -> Arc<dyn Handler> {
-        self.over(inner)
+        Arc::new(Audited { account: Arc::clone(&self.0), handler: inner })
     }
 }
 

@@ -5,7 +5,7 @@
 //! | handler | calls | grants |
 //! |---|---|---|
 //! | [`Directories`] | `mkdir`, `mkdirat` | nothing but a suffix to the name |
-//! | [`Nodes`] | `mknod`, `mknodat` | `CAP_MKNOD` for listed devices |
+//! | [`Nodes`] | `mknod`, `mknodat` | `CAP_MKNOD` for listed devices, or the host's nodes |
 //! | [`Modes`] | `chmod`, `fchmod`, `fchmodat`, `fchmodat2` | `CAP_FOWNER`, `CAP_FSETID` |
 //! | [`Owners`] | `chown`, `lchown`, `fchown`, `fchownat` | `CAP_CHOWN` towards listed ids |
 //! | [`Attributes`] | `setxattr`, `removexattr` and their `l` and `f` forms | attributes by name prefix |
@@ -62,6 +62,7 @@ mod directories;
 mod emulate;
 mod executions;
 mod freeze;
+mod host_nodes;
 mod limit;
 mod modes;
 mod mount;

@@ -35,9 +35,9 @@ pub struct HostFile {
     pub read_only: bool,
 }
 
-/// A [`HostFile::path`] that is not absolute.
+/// A path of a file of the host, or of a container for it, that is not absolute.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the path {path:?}, by which a container is to get a file of the host, is not absolute")]
+#[error("the path {path:?} is not absolute, and would mean something else in each working directory")]
 #[non_exhaustive]
 pub struct RelativePath {
     /// The path.

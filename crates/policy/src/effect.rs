@@ -189,10 +189,7 @@ fn effect(family: Family, grants: &Grants, values: &BTreeMap<Field, String>) -> 
             let suffix = template.map(|template| template.render(values)).transpose()?.unwrap_or_default();
             (format!("suffix {suffix:?}"), Arc::new(Directories::with_suffix(suffix)))
         }
-        Family::Nodes => {
-            let devices = grants.nodes.iter().map(|nodes| nodes.devices.clone()).collect();
-            (joined(grants.nodes.iter().map(|nodes| &nodes.text)), Arc::new(Nodes::granting(devices)))
-        }
+        Family::Nodes => nodes(grants),
         Family::Modes => {
             let name = |capability: &ModeCapability| match capability {
                 ModeCapability::Fowner => "CAP_FOWNER",
@@ -218,6 +215,19 @@ fn effect(family: Family, grants: &Grants, values: &BTreeMap<Field, String>) -> 
         Family::ExecAlert => (joined(grants.exec_alert.iter().map(Glob::pattern)), executions(grants)),
     };
     Ok(Effect { name: family.name(), calls: family.calls().to_vec(), parameters, handler, decides: true })
+}
+
+fn nodes(grants: &Grants) -> (String, Arc<dyn Handler>) {
+    let devices = grants.nodes.iter().map(|nodes| nodes.devices.clone()).collect();
+    let paths: Vec<_> = grants.host_nodes.iter().map(|path| path.value.0.clone()).collect();
+    let listed = joined(grants.nodes.iter().map(|nodes| &nodes.text));
+    let shown = joined(paths.iter().map(|path| path.to_string_lossy()));
+    let parameters = match shown.as_str() {
+        "" => listed,
+        shown => format!("{listed}; bound where nodes cannot be opened: {shown}"),
+    };
+    // All paths are absolute: none was parsed that is not.
+    (parameters, Arc::new(Nodes::granting(devices).binding(paths).unwrap_or_default()))
 }
 
 /// The one handler of both families: they are about the same calls.

@@ -22,6 +22,10 @@ pub(crate) struct Grants {
     pub(crate) directories: Option<DirectoryGrant>,
     /// mknod, mknodat: device nodes that can be made, as in the device cgroup: `c 1:3`, `b 7:*`.
     pub(crate) nodes: Vec<DeviceNodes>,
+    /// mknod, mknodat: device nodes of the host, such as `/dev/fuse`, each bound where a node of its device, which
+    /// `nodes` lists, could not be made or opened. No component may be a symbolic link.
+    #[cfg_attr(test, schemars(with = "Vec<AbsolutePath>"))]
+    pub(crate) host_nodes: Vec<Spanned<AbsolutePath>>,
     /// chmod and kin: capabilities that they are made with.
     pub(crate) modes: Vec<ModeCapability>,
     /// chown and kin: owners that files can be given to.

@@ -213,14 +213,10 @@ fn rule_resolved(rule: &Rule, container: &Container, tried: Vec<Tried>) -> Resul
     });
     let handlers = handlers.collect();
     let mut registry = Registry::new();
-    let audit = audit(container);
-    for effect in effects {
-        let handler = if effect.decides { audit.over(effect.handler) } else { effect.handler };
-        for call in effect.calls {
-            // One that this machine lacks is none that a container can make.
-            let _ = registry.on_shared(call, &handler);
-        }
-    }
+    let (deciding, others): (Vec<_>, Vec<_>) = effects.into_iter().partition(|effect| effect.decides);
+    answer_by(&mut registry, &deciding);
+    registry.layer(&audit(container));
+    answer_by(&mut registry, &others);
     let explanation = Explanation {
         container: container.id.clone(),
         rule: Some(name.clone()),
@@ -232,12 +228,21 @@ fn rule_resolved(rule: &Rule, container: &Container, tried: Vec<Tried>) -> Resul
     Ok(Resolved { registry, explanation })
 }
 
+fn answer_by(registry: &mut Registry, effects: &[Effect]) {
+    for effect in effects {
+        for call in &effect.calls {
+            // One that this machine lacks is none that a container can make.
+            let _ = registry.on_shared(call, &effect.handler);
+        }
+    }
+}
+
 fn audit(container: &Container) -> Audit {
     Audit::of(container, identity(container).remove(&Field::Container))
 }
 
 impl Document {
-    /// What no single field shows: rules of the same name, and calls that two handlers would answer.
+    /// What no single field shows: rules of the same name, nodes of no device, and calls that two handlers would answer.
     fn check(&self) -> Result<(), Fault> {
         let mut names = BTreeMap::new();
         for (index, rule) in self.rules.iter().enumerate() {
@@ -245,9 +250,20 @@ impl Document {
                 let message = format!("rules[{first}] has the name {:?} already", rule.name.value.0);
                 return Err(Fault::new(rule.name.referenced, format!("rules[{index}].name"), message));
             }
+            check_host_nodes(rule, index)?;
             check_calls(rule, index)?;
         }
         Ok(())
+    }
+}
+
+fn check_host_nodes(rule: &Rule, index: usize) -> Result<(), Fault> {
+    match rule.grant.host_nodes.first() {
+        Some(path) if rule.grant.nodes.is_empty() => {
+            let message = "nodes lists no device that it could be bound for".to_owned();
+            Err(Fault::new(path.referenced, format!("rules[{index}].grant.host-nodes[0]"), message))
+        }
+        _ => Ok(()),
     }
 }
 

@@ -54,6 +54,14 @@ const GRANTS: &[(&str, &str)] = &[
         r#"6:22: rules[0].grant.nodes[1]: "c 1-3" is no device such as "c 1:3", "b 7:*" or "c 4:0-63""#,
     ),
     (
+        "host-nodes: [/dev/fuse]",
+        "6:20: rules[0].grant.host-nodes[0]: nodes lists no device that it could be bound for",
+    ),
+    (
+        "{nodes: [c 10:229], host-nodes: [dev/fuse]}",
+        r#"6:40: rules[0].grant.host-nodes[0]: "dev/fuse" is no absolute path"#,
+    ),
+    (
         "modes: [CAP_FOWNR]",
         r#"6:15: rules[0].grant.modes[0]: unknown value "CAP_FOWNR"; did you mean "CAP_FOWNER"?"#,
     ),

@@ -99,7 +99,7 @@ rules:
 - name: demo
   match: {}
   honour: {metadata: [MKDIR_TMPL, EXEC_PATTERN, EXEC_DURATION], annotations: [seccomp-agent/MKDIR_TMPL]}
-  grant: {exec-alert: ['*/nc', /bin/sh], modes: [CAP_FOWNER], owners: {users: [0, 1000-1999]}, open: [{path: /dev/kvm, writable: true}]}
+  grant: {nodes: ['c 1:3'], host-nodes: [/dev/null, /dev/fuse], exec-alert: ['*/nc', /bin/sh], modes: [CAP_FOWNER], owners: {users: [0, 1000-1999]}, open: [{path: /dev/kvm, writable: true}]}
 ";
 
 #[test]
@@ -122,6 +122,8 @@ rule       demo
 handlers
   directories: suffix "-default-mynotifypod-container1" (by metadata MKDIR_TMPL)
     answers mkdir, mkdirat
+  nodes: c 1:3; bound where nodes cannot be opened: /dev/null, /dev/fuse (by rule)
+    answers mknod, mknodat
   modes: CAP_FOWNER (by rule)
     answers chmod, fchmod, fchmodat, fchmodat2
   owners: users [0, 1000-1999], groups [] (by rule)
