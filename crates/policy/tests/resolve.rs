@@ -185,6 +185,77 @@ fn what_cannot_be_granted_as_asked_for_is_refused_by_name() {
     }
 }
 
+const NAMING: &str = "version: 1
+rules:
+- name: granted
+  match: {id: granted}
+  grant: {directories: {suffix: '-{{.Namespace}}-{{.Pod}}-{{.Container}}-{{.Pid}}'}}
+- name: asked for
+  match: {}
+  honour: {metadata: [MKDIR_TMPL]}
+";
+
+/// What containerd writes of a container in a pod.
+const POD: [(&str, &str); 3] = [
+    ("io.kubernetes.cri.sandbox-namespace", "default"),
+    ("io.kubernetes.cri.sandbox-name", "pod"),
+    ("io.kubernetes.cri.container-name", "web"),
+];
+
+/// The same template, granted and asked for.
+fn naming(annotations: &[(&str, &str)], pid: u32) -> [Container; 2] {
+    ["granted", "asking"].map(|id| {
+        let mut container = annotated(annotations);
+        id.clone_into(&mut container.id);
+        "MKDIR_TMPL=-{{.Namespace}}-{{.Pod}}-{{.Container}}-{{.Pid}}".clone_into(&mut container.metadata);
+        container.init_pid = pid;
+        container
+    })
+}
+
+#[test]
+fn a_container_of_which_a_field_is_not_known_is_refused() {
+    let policy = Policy::parse(NAMING).unwrap();
+    for container in naming(&POD, 7) {
+        let handlers = policy.resolve(&container).unwrap().explanation.handlers;
+        assert_eq!(handlers[0].parameters, r#"suffix "-default-pod-web-7""#);
+    }
+    for (missing, field) in ["Namespace", "Pod", "Container"].into_iter().enumerate() {
+        let mut annotations = POD.to_vec();
+        annotations.remove(missing);
+        for container in naming(&annotations, 7) {
+            let message = policy.resolve(&container).unwrap_err().to_string();
+            assert!(message.ends_with(&format!("the container's {field} is not known")), "{message}");
+        }
+    }
+    for container in naming(&POD, 0) {
+        let message = policy.resolve(&container).unwrap_err().to_string();
+        assert!(message.ends_with("the container's Pid is not known"), "{message}");
+    }
+}
+
+#[test]
+fn a_value_that_would_be_more_than_part_of_a_name_is_refused() {
+    let policy = Policy::parse(NAMING).unwrap();
+    let long = "x".repeat(256);
+    for value in ["", ".", "..", "/", "a/b", "../../etc", "a\0b", &long] {
+        for field in 0..POD.len() {
+            let mut annotations = POD;
+            annotations[field].1 = value;
+            for container in naming(&annotations, 7) {
+                let message = policy.resolve(&container).unwrap_err().to_string();
+                assert!(message.ends_with("is no name"), "{value:?}: {message}");
+            }
+        }
+    }
+    // Each would do, and all together do not.
+    let half = "x".repeat(128);
+    for container in naming(&[(POD[0].0, &half), (POD[1].0, &half), (POD[2].0, "c")], 7) {
+        let message = policy.resolve(&container).unwrap_err().to_string();
+        assert!(message.ends_with("the result has 262 bytes, more than 255"), "{message}");
+    }
+}
+
 proptest! {
     #[test]
     fn without_a_rule_nothing_is_granted_whatever_is_asked_for(
