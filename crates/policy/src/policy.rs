@@ -279,6 +279,10 @@ fn check_calls(rule: &Rule, index: usize) -> Result<(), Fault> {
         taken.extend(family.calls().iter().map(|call| (*call, family.name())));
     }
     for (number, grant) in rule.grant.calls.iter().enumerate() {
+        if grant.names.is_empty() {
+            let field = format!("rules[{index}].grant.calls[{number}].names");
+            return Err(Fault::new(rule.name.referenced, field, "it names no call".to_owned()));
+        }
         for (position, name) in grant.names.iter().enumerate() {
             if let Some(other) = taken.insert(name.value.name(), "calls") {
                 let message = format!("{} is answered by {other} already", name.value.name());
