@@ -240,9 +240,12 @@ fn executions(grants: &Grants) -> Arc<dyn Handler> {
 }
 
 fn owners(grant: &OwnerGrant) -> (String, Arc<dyn Handler>) {
-    let text = |ids: &[crate::numbers::Ids]| joined(ids.iter().map(|ids| &ids.text));
+    let text = |ids: &[crate::numbers::Ids]| match joined(ids.iter().map(|ids| &ids.text)) {
+        none if none.is_empty() => "none".to_owned(),
+        some => some,
+    };
     let numbers = |ids: &[crate::numbers::Ids]| ids.iter().map(|ids| ids.range.clone()).collect::<Numbers>();
-    let parameters = format!("users [{}], groups [{}]", text(&grant.users), text(&grant.groups));
+    let parameters = format!("users {}; groups {}", text(&grant.users), text(&grant.groups));
     (parameters, Arc::new(Owners::granting(numbers(&grant.users), numbers(&grant.groups))))
 }
 

@@ -116,7 +116,7 @@ const GRANTS: &[(&str, &str)] = &[
         "calls: [{names: [mkdir], answer: {errno: 1}}]",
         r#"6:48: rules[0].grant.calls[0].answer.errno: unknown error name "1"; they are those of errno(3), such as EPERM"#,
     ),
-    ("calls: [{names: [], answer: kill}]", "4:9: rules[0].grant.calls[0].names: it names no call"),
+    ("calls: [{names: [], answer: kill}]", "3:9: rules[0].grant.calls[0].names: it names no call"),
     ("mount: [procfs]", r#"6:15: rules[0].grant.mount[0]: unknown value "procfs"; there is proc"#),
     (
         "nodes: c 1:3",

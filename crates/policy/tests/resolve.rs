@@ -68,6 +68,16 @@ fn a_rule_matches_where_all_that_it_says_does() {
 }
 
 #[test]
+fn a_name_that_is_not_known_is_missed_where_runtimes_write_it() {
+    let policy = Policy::parse("version: 1\nrules: [{name: r, match: {name: web}}]").unwrap();
+    let text = policy.resolve(&container("c")).unwrap().explanation.to_string();
+    assert!(
+        text.contains("r: no, name is not known (no annotation io.kubernetes.cri.container-name)\n"),
+        "{text}"
+    );
+}
+
+#[test]
 fn the_first_rule_that_matches_counts() {
     let policy = Policy::parse(
         "version: 1\nrules:\n- name: a\n  match: {id: x*}\n- name: b\n  match: {}\n  grant:\n    calls: [{names: [getppid], answer: {return: 7}}]\n",
@@ -126,7 +136,7 @@ handlers
     answers mknod, mknodat
   modes: CAP_FOWNER (by rule)
     answers chmod, fchmod, fchmodat, fchmodat2
-  owners: users [0, 1000-1999], groups [] (by rule)
+  owners: users 0, 1000-1999; groups none (by rule)
     answers chown, lchown, fchown, fchownat, chown32, lchown32, fchown32
   open: /dev/kvm writable (by rule)
     answers open, openat, openat2, creat
