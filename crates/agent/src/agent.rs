@@ -22,6 +22,7 @@ pub struct Agent {
     engine: Config,
     fallback: Fallback,
     resolve_deadline: Duration,
+    ready: Box<dyn FnOnce() + Send>,
 }
 
 /// What a container gets when its resolver fails or takes too long.
@@ -69,6 +70,7 @@ impl Agent {
             engine: Config::default(),
             fallback: Fallback::default(),
             resolve_deadline: RESOLVE_DEADLINE,
+            ready: Box::new(|| {}),
         }
     }
 
@@ -84,6 +86,13 @@ impl Agent {
     pub fn fallback(mut self, fallback: Fallback, deadline: Duration) -> Self {
         self.fallback = fallback;
         self.resolve_deadline = deadline;
+        self
+    }
+
+    /// Calls `tell` once, when containers are served from now on.
+    #[must_use]
+    pub fn on_ready(mut self, tell: impl FnOnce() + Send + 'static) -> Self {
+        self.ready = Box::new(tell);
         self
     }
 
@@ -127,6 +136,7 @@ impl Agent {
             max_connections: max_connections(),
             silent: Mutex::default(),
         });
+        (self.ready)();
         let mut connections = JoinSet::new();
         let mut accepting = true;
         tokio::pin!(stop);

@@ -41,12 +41,15 @@ async fn run(config: &Config) -> anyhow::Result<()> {
     let inherited = inherited::socket()?;
     let from = if inherited.is_some() { "systemd".into() } else { config.socket.display().to_string() };
     let socket = inherited.map_or_else(|| Socket::bind(&config.socket), Ok)?;
+    let resolver = config.resolver;
     agent = agent
-        .engine(|engine| tracing::info!(features = ?engine.features, workers = engine.workers, "starting"));
+        .engine(|engine| tracing::info!(features = ?engine.features, workers = engine.workers, "starting"))
+        .on_ready(move || {
+            // Without systemd there is nobody to tell.
+            let _told = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+            tracing::info!(socket = from, ?resolver, version = crate::args::VERSION, "listening");
+        });
 
-    // Without systemd there is nobody to tell.
-    let _told = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
-    tracing::info!(socket = from, resolver = ?config.resolver, version = crate::args::VERSION, "listening");
     let stopped = async move {
         let name = tokio::select! { _ = terminate.recv() => "SIGTERM", _ = interrupt.recv() => "SIGINT" };
         let _told = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);
