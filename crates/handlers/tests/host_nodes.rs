@@ -8,6 +8,8 @@ use std::fs;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use rustix::fs::{CWD, FileType, Mode, OFlags, StatVfsMountFlags, fstat, fstatvfs, makedev, mknodat, openat};
 use rustix::io::Errno;
@@ -15,7 +17,6 @@ use rustix::mount::{MountFlags, mount};
 use seccomp_agent_handlers::{Devices, Nodes};
 use seccomp_agent_notify::Features;
 use seccomp_agent_registry::{Handler, Registry};
-use std::sync::Arc;
 
 /// Memory devices are granted; the host's null and zero are bound, and a path that is no such device is passed over.
 fn registry() -> Registry {
@@ -44,6 +45,7 @@ fn in_own_mount<T: Send + 'static>(flags: MountFlags, body: impl FnOnce() -> T +
         move || {
             support::unshare_mounts();
             mount("none", &here, "tmpfs", flags, c"mode=0755").unwrap();
+            fs::write(here.join("secret"), "of root").unwrap();
             fs::create_dir(here.join("w")).unwrap();
             fs::set_permissions(here.join("w"), PermissionsExt::from_mode(0o777)).unwrap();
             user.become_it(&here);
@@ -112,6 +114,31 @@ fn a_container_binds_so_many_nodes_and_no_more_and_a_refused_one_leaves_no_file(
 fn the_directory_is_the_callers_to_write_to() {
     let said = in_own_mount(MountFlags::NODEV, || [make("../n", 3), make("nothing/n", 3), make("", 3)]);
     assert_eq!(said, [Err(Errno::ACCESS), Err(Errno::NOENT), Err(Errno::NOENT)]);
+}
+
+#[test]
+fn nothing_but_the_new_file_is_covered_whatever_takes_its_place() {
+    let (bound, secret) = in_own_mount(MountFlags::NODEV, || {
+        // The root of the file system, and so this link's target, is not the caller's to write to.
+        let (done, name) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU32::new(0)));
+        let (is_done, current) = (Arc::clone(&done), Arc::clone(&name));
+        let racer = std::thread::spawn(move || {
+            while !is_done.load(Ordering::Relaxed) {
+                let _ = std::os::unix::fs::symlink("../secret", "link");
+                let _ = fs::rename("link", format!("n{}", current.load(Ordering::Relaxed)));
+            }
+        });
+        let mut bound = 0;
+        for number in 0..2000 {
+            name.store(number, Ordering::Relaxed);
+            bound += u32::from(make(&format!("n{number}"), 3).is_ok());
+        }
+        done.store(true, Ordering::Relaxed);
+        racer.join().unwrap();
+        (bound, fs::read_to_string("../secret"))
+    });
+    assert!(bound <= 64, "{bound}");
+    assert_eq!(secret.unwrap(), "of root");
 }
 
 #[test]

@@ -251,8 +251,8 @@ fn owners(grant: &OwnerGrant) -> (String, Arc<dyn Handler>) {
 
 fn openings(grants: &Grants) -> (String, Arc<dyn Handler>) {
     let files = grants.open.iter().map(|grant| HostFile {
-        path: grant.path.0.clone(),
-        host: grant.host.as_ref().unwrap_or(&grant.path).0.clone(),
+        path: grant.path.value.0.clone(),
+        host: grant.host.as_ref().unwrap_or(&grant.path.value).0.clone(),
         read_only: !grant.writable,
     });
     let shown = files.clone().map(|file| {

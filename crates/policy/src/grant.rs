@@ -93,7 +93,8 @@ pub(crate) struct AttributePrefix(pub(crate) String);
 #[serde(deny_unknown_fields)]
 pub(crate) struct OpenGrant {
     /// What the container opens.
-    pub(crate) path: AbsolutePath,
+    #[cfg_attr(test, schemars(with = "AbsolutePath"))]
+    pub(crate) path: Spanned<AbsolutePath>,
     /// What it gets; the same path if left out. No component may be a symbolic link.
     pub(crate) host: Option<AbsolutePath>,
     /// Whether it can be written.

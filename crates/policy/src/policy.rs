@@ -247,7 +247,7 @@ fn audit(container: &Container) -> Audit {
 }
 
 impl Document {
-    /// What no single field shows: rules of the same name, nodes of no device, and calls that two handlers would answer.
+    /// What no single field shows: rules of the same name, nodes of no device, files that are listed twice, and calls that two handlers would answer.
     fn check(&self) -> Result<(), Fault> {
         let mut names = BTreeMap::new();
         for (index, rule) in self.rules.iter().enumerate() {
@@ -256,6 +256,7 @@ impl Document {
                 return Err(Fault::new(rule.name.referenced, format!("rules[{index}].name"), message));
             }
             check_host_nodes(rule, index)?;
+            check_open(rule, index)?;
             check_calls(rule, index)?;
         }
         Ok(())
@@ -270,6 +271,18 @@ fn check_host_nodes(rule: &Rule, index: usize) -> Result<(), Fault> {
         }
         _ => Ok(()),
     }
+}
+
+fn check_open(rule: &Rule, index: usize) -> Result<(), Fault> {
+    let mut seen = BTreeMap::new();
+    for (number, file) in rule.grant.open.iter().enumerate() {
+        if let Some(first) = seen.insert(&file.path.value.0, number) {
+            let message = format!("open[{first}] is about {:?} already", file.path.value.0);
+            let field = format!("rules[{index}].grant.open[{number}].path");
+            return Err(Fault::new(file.path.referenced, field, message));
+        }
+    }
+    Ok(())
 }
 
 fn check_calls(rule: &Rule, index: usize) -> Result<(), Fault> {

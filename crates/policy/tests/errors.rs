@@ -81,6 +81,10 @@ const GRANTS: &[(&str, &str)] = &[
     ),
     ("open: [{path: dev/kvm}]", r#"6:21: rules[0].grant.open[0].path: "dev/kvm" is no absolute path"#),
     (
+        "open: [{path: /dev/kvm}, {path: /dev/kvm, writable: true}]",
+        r#"6:39: rules[0].grant.open[1].path: open[0] is about "/dev/kvm" already"#,
+    ),
+    (
         "exec-delay: {path: /a, delay: 2}",
         r#"6:37: rules[0].grant.exec-delay.delay: "2" is no duration such as 50ms, 2s or 1m30s"#,
     ),
