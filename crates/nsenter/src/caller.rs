@@ -8,7 +8,7 @@ use rustix::process::{chroot, fchdir};
 use rustix::thread::{CapabilitySet, capabilities, set_capabilities};
 
 use crate::error::Error;
-use crate::home::{Away, Home, namespace_id, read_status};
+use crate::home::{Away, Home, Task, namespace_id, read_status};
 use crate::mount::{MountNamespace, PidNamespace};
 use crate::own::{Link, Names, OwnLink};
 use crate::raw;
@@ -23,10 +23,9 @@ use crate::status::{Credentials, Status, parse_flags};
 pub struct Caller {
     tid: u32,
     home: Rc<Home>,
-    /// Its directory in our procfs. Whatever is looked up there is this task's, or nobody's.
-    proc: OwnedFd,
+    task: Rc<Task>,
     /// The directory of its process, if that is another.
-    process: Option<OwnedFd>,
+    process: Option<Rc<OwnedFd>>,
     names: Names,
     root: OwnedFd,
     cwd: OwnedFd,
@@ -50,22 +49,29 @@ impl Caller {
             }
         };
         let path = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let folder_of = |task: u32| {
-            openat(&home.proc, task.to_string(), path, Mode::empty()).map_err(failed("the directory"))
+        let last = home.last_task(tid).and_then(|task| task.status().ok().map(|status| (task, status)));
+        let (task, status) = if let Some(last) = last {
+            last
+        } else {
+            let task = home.open_task(tid).map_err(failed("the directory"))?;
+            let status = task.status().map_err(failed("status"))?;
+            (task, status)
         };
-        let proc = folder_of(tid)?;
-        let folder = |name: &'static str| openat(&proc, name, path, Mode::empty()).map_err(failed(name));
+        let folder = |name: &'static str| openat(&task.proc, name, path, Mode::empty()).map_err(failed(name));
         let (root, cwd) = (folder("root")?, folder("cwd")?);
-        let status = read_status(proc.as_fd(), "status").map_err(failed("status"))?;
         let Status { tgid, names, credentials } = Status::parse(&status).map_err(|field| match field {
             // The kernel leaves it out of the status of a task that ends.
             "Umask" => Error::Gone,
             field => Error::Status { tid, field },
         })?;
-        let process = if tgid == tid { None } else { Some(folder_of(tgid)?) };
-        let user_namespace = namespace_id(proc.as_fd(), "ns/user").map_err(failed("ns/user"))?;
+        let process = if tgid == tid {
+            None
+        } else {
+            Some(home.process(&task, tgid).map_err(failed("the directory"))?)
+        };
+        let user_namespace = namespace_id(task.proc.as_fd(), "ns/user").map_err(failed("ns/user"))?;
         let is_in_our_user_namespace = user_namespace == home.user_namespace;
-        Ok(Self { tid, home, proc, process, names, root, cwd, credentials, is_in_our_user_namespace })
+        Ok(Self { tid, home, task, process, names, root, cwd, credentials, is_in_our_user_namespace })
     }
 
     /// The thread id.
@@ -151,7 +157,7 @@ impl Caller {
     /// Holds what the caller has open as `fd`, as `O_PATH`: EBADF if nothing.
     pub(crate) fn open_descriptor(&self, fd: i32) -> Result<OwnedFd, Error> {
         self.of_descriptor("fd", fd, |entry| {
-            openat(&self.proc, entry, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+            openat(&self.task.proc, entry, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
         })
     }
 
@@ -166,7 +172,7 @@ impl Caller {
 
     /// How the caller has opened `fd`.
     pub(crate) fn descriptor_flags(&self, fd: i32) -> Result<OFlags, Error> {
-        let info = self.of_descriptor("fdinfo", fd, |entry| read_status(self.proc.as_fd(), entry))?;
+        let info = self.of_descriptor("fdinfo", fd, |entry| read_status(self.task.proc.as_fd(), entry))?;
         let flags = parse_flags(&info).ok_or(Error::Status { tid: self.tid, field: "flags" })?;
         Ok(OFlags::from_bits_retain(flags))
     }
@@ -205,8 +211,8 @@ impl Caller {
     /// caller unasked; of us it asks capabilities, so we have our own for this one call.
     pub(crate) fn open_own(&self, own: OwnLink<'_>) -> Result<OwnedFd, Errno> {
         let directory = match &self.process {
-            Some(process) if !own.of_thread => process,
-            _ => &self.proc,
+            Some(process) if !own.of_thread => &**process,
+            _ => &self.task.proc,
         };
         let acting = capabilities(None)?;
         set_capabilities(None, self.home.capabilities)?;
@@ -227,12 +233,12 @@ impl Caller {
     }
 
     fn namespace(&self, entry: &'static str) -> Result<OwnedFd, Error> {
-        openat(&self.proc, entry, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).map_err(
-            |errno| match errno {
+        openat(&self.task.proc, entry, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).map_err(|errno| {
+            match errno {
                 Errno::NOENT | Errno::SRCH => Error::Gone,
                 source => Error::Open { tid: self.tid, entry, source },
-            },
-        )
+            }
+        })
     }
 }
 
