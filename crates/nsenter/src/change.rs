@@ -97,7 +97,7 @@ mod tests {
         // As ourselves: neither takes a privilege.
         let tid = rustix::thread::gettid().as_raw_nonzero().get().cast_unsigned();
         let caller = Caller::open(tid).unwrap();
-        let scene = Scene::new(&caller);
+        let scene = caller.scene_of_this_thread();
         let path = OFlags::PATH | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let held = openat(CWD, &file, path, Mode::empty()).unwrap();
         let held_link = openat(CWD, &link, path, Mode::empty()).unwrap();
