@@ -18,13 +18,14 @@
 //!
 //! # The next handler
 //! A handler that acts copies its arguments and acts as the caller with what it grants. [`emulate_for`] opens the
-//! caller and turns what goes wrong into the answer:
+//! caller and turns what goes wrong into the answer; [`release`] lets go of the helpers that have acted for callers
+//! with a user namespace of their own:
 //!
 //! ```
 //! use rustix::fs::symlinkat;
-//! use seccomp_agent_handlers::{Failure, emulate_for};
+//! use seccomp_agent_handlers::{Failure, emulate_for, release};
 //! use seccomp_agent_nsenter::{Base, Caller, Capabilities, EntryPath};
-//! use seccomp_agent_registry::{Call, Handler, Registry, Verdict};
+//! use seccomp_agent_registry::{Call, Container, Handler, Registry, Verdict};
 //!
 //! /// `symlink`, with no grant: as the caller could have done itself.
 //! struct Symlinks;
@@ -32,6 +33,10 @@
 //! impl Handler for Symlinks {
 //!     fn handle(&self, call: &Call<'_>) -> Verdict {
 //!         emulate_for(call, link)
+//!     }
+//!
+//!     fn ended(&self, container: &Container) {
+//!         release(container);
 //!     }
 //! }
 //!
@@ -69,7 +74,7 @@ pub use arguments::Numbers;
 pub use attributes::Attributes;
 pub use demo::demo_basic;
 pub use directories::Directories;
-pub use emulate::{Failure, emulate, emulate_for};
+pub use emulate::{Failure, emulate, emulate_for, open_caller, release};
 pub use exec_delay::ExecDelay;
 pub use modes::Modes;
 pub use mount::Mount;

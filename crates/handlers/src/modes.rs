@@ -1,8 +1,8 @@
 use seccomp_agent_nsenter::{AT_FDCWD, Caller, Capabilities, Target};
-use seccomp_agent_registry::{Call, Handler, Verdict};
+use seccomp_agent_registry::{Call, Container, Handler, Verdict};
 
 use crate::arguments::{lookup_flags, permissions};
-use crate::emulate::{Failure, emulate_for};
+use crate::emulate::{Failure, emulate_for, release};
 
 /// `chmod(2)`, `fchmod(2)`, `fchmodat(2)` and `fchmodat2(2)`, made as the caller.
 ///
@@ -47,5 +47,9 @@ impl Modes {
 impl Handler for Modes {
     fn handle(&self, call: &Call<'_>) -> Verdict {
         emulate_for(call, |call, caller| self.change(call, caller))
+    }
+
+    fn ended(&self, container: &Container) {
+        release(container);
     }
 }

@@ -1,9 +1,9 @@
 use rustix::fs::{FileType, makedev, mknodat};
-use seccomp_agent_nsenter::{AT_FDCWD, Caller, Capabilities, EntryPath};
-use seccomp_agent_registry::{Call, Errno, Handler, Verdict};
+use seccomp_agent_nsenter::{AT_FDCWD, Caller, Capabilities, EntryPath, Scene};
+use seccomp_agent_registry::{Call, Container, Errno, Handler, Verdict};
 
 use crate::arguments::{Numbers, permissions};
-use crate::emulate::{Failure, emulate_for};
+use crate::emulate::{Failure, emulate_for, release};
 
 /// `mknod(2)` and `mknodat(2)`, made as the caller.
 ///
@@ -12,7 +12,9 @@ use crate::emulate::{Failure, emulate_for};
 ///
 /// **Cannot know** what the container's device cgroup says about making the node: the agent's own decides, so it
 /// must let the agent make what is listed. The container's still says who may open it. On a file system that is mounted nodev the node is
-/// made and cannot be opened, as natively. A caller in a user namespace of its own makes no devices.
+/// made and cannot be opened, as natively. For a caller in a user namespace of its own, where nobody can make
+/// devices, a listed one is made with nothing but the grant: it is the caller's user's, and the capabilities that
+/// the caller has in its namespace do not count for the directory.
 #[derive(Clone, Debug, Default)]
 pub struct Nodes {
     devices: Vec<Devices>,
@@ -46,15 +48,15 @@ impl Nodes {
         let path = call.memory().path(path)?;
         let base = caller.base(dirfd, &path)?;
         let entry = EntryPath::new(&path);
-        let grant = if self.lists(kind, major, minor) { Capabilities::MKNOD } else { Capabilities::empty() };
-        caller.act(
-            || call.is_valid(),
-            grant,
-            |scene| {
-                let place = scene.place(&base, &entry)?;
-                mknodat(place.directory(), place.name(), kind, permissions(mode), makedev(major, minor))
-            },
-        )?;
+        let make = |scene: &Scene<'_>| {
+            let place = scene.place(&base, &entry)?;
+            mknodat(place.directory(), place.name(), kind, permissions(mode), makedev(major, minor))
+        };
+        if self.lists(kind, major, minor) {
+            caller.act_outside(|| call.is_valid(), Capabilities::MKNOD, make)?;
+        } else {
+            caller.act(|| call.is_valid(), Capabilities::empty(), make)?;
+        }
         Ok(Verdict::Return(0))
     }
 
@@ -73,6 +75,10 @@ impl Nodes {
 impl Handler for Nodes {
     fn handle(&self, call: &Call<'_>) -> Verdict {
         emulate_for(call, |call, caller| self.make(call, caller))
+    }
+
+    fn ended(&self, container: &Container) {
+        release(container);
     }
 }
 
