@@ -142,7 +142,7 @@ impl Caller {
     /// Asks `is_valid` whether the caller still waits, and if so runs `deed` **as the caller**: with its root,
     /// umask, file-system ids, supplementary groups and effective capabilities, and with those that `grant`
     /// adds. Paths of the [`Scene`] begin at its working directory. Then the thread is itself again. A panic of
-    /// `deed` finds it so.
+    /// `deed` finds it so; one in a helper goes on here, without a report.
     ///
     /// Capabilities count in the user namespace they are held in. In another one than ours, the caller's own and
     /// the granted ones are those of **its** namespace, and `deed` runs in the [kept](Self::open_kept) helper

@@ -1,6 +1,7 @@
 //! Acting for callers with a user namespace of their own: by a process that has joined it.
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use nix::sched::{CloneFlags, setns};
 use rustix::fs::{Gid, Uid};
@@ -111,7 +112,7 @@ impl Helper {
             enter(caller.root())?;
             sets.effective = effective & sets.permitted;
             set_capabilities(None, sets).map_err(|errno| ("capset", errno))?;
-            let outcome = deed(&Scene::new(caller, actor));
+            let outcome = catch_unwind(AssertUnwindSafe(|| deed(&Scene::new(caller, actor))));
             if set_capabilities(None, actor.capabilities).is_err() {
                 raw::end_thread();
             }
@@ -123,7 +124,8 @@ impl Helper {
         if outfit.groups.is_some() {
             self.worn.groups.clone_from(&credentials.groups);
         }
-        Ok(outcome?)
+        // The report is left out: the process must not make one, and there is none of who caught it.
+        Ok(outcome.unwrap_or_else(|panic| resume_unwind(panic))?)
     }
 
     fn outfit(&self, caller: &Caller) -> Result<Outfit, Refusal> {

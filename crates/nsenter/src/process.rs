@@ -22,7 +22,7 @@ use rustix::process::{Pid, Signal, getpid, getppid, kill_process, pidfd_send_sig
 use rustix::thread::futex;
 
 use crate::home::from_nix;
-use crate::raw::{self, end_with_parent};
+use crate::raw::end_with_parent;
 
 /// The process, as whoever has started it sees it. Dropping it kills the process.
 #[derive(Debug)]
@@ -282,10 +282,8 @@ extern "C" fn live(desk: *mut c_void) -> c_int {
     }
 }
 
-/// Ends the process, if that is who calls, when a closure has panicked: a report of it would look for files in the
-/// container, and take locks.
-pub(crate) fn end_if_process() {
-    if IS_PROCESS.try_with(Cell::get).unwrap_or(false) {
-        raw::end_thread();
-    }
+/// Whether that is who calls. A panic of a closure is not to be reported there: a report takes locks and looks for
+/// files, in the container.
+pub(crate) fn is_process() -> bool {
+    IS_PROCESS.try_with(Cell::get).unwrap_or(false)
 }

@@ -11,6 +11,7 @@ use std::path::Path;
 
 use rustix::fs::{AtFlags, Gid, Mode, Uid, XattrFlags, chownat, getxattr, mkdirat};
 use rustix::io::Errno;
+use rustix::mount::{MountPropagationFlags, mount_bind, mount_change};
 use rustix::process::getpid;
 use rustix::thread::capabilities;
 use seccomp_agent_nsenter::{AT_FDCWD, Caller, Capabilities, EntryPath, Error, Keeper};
@@ -234,4 +235,71 @@ fn what_counts_outside_only_is_done_without_what_the_caller_has_inside() {
     assert_eq!(make(), Ok(()));
     assert_eq!(owner(folder.path().join("null")), (100_000, 100_000));
     keeper.release();
+}
+
+#[test]
+fn a_panic_goes_on_at_home_and_the_helper_with_its_work() {
+    let inside = Inside::new(&["sleep", "60"]);
+    let tid = inside.tid();
+    let work = std::thread::spawn(move || {
+        let listener = 0_u64;
+        let keeper = Keeper::new("panics", &listener);
+        let caller = Caller::open_kept(tid, keeper).unwrap();
+        let helper = || caller.act(|| true, Capabilities::empty(), |_| Ok(getpid())).unwrap();
+        let before = helper();
+        let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+            caller.act(|| true, Capabilities::empty(), |_| -> Result<(), Errno> { panic!("on purpose") })
+        }));
+        assert_eq!(caught.unwrap_err().downcast_ref(), Some(&"on purpose"));
+        assert_eq!(helper(), before);
+        assert!(!std::thread::panicking());
+        keeper.release();
+    });
+    work.join().unwrap();
+}
+
+#[test]
+fn of_many_namespaces_of_one_container_those_used_last_keep_their_helpers() {
+    let many: Vec<_> = (0..9).map(|_| Inside::new(&["sleep", "60"])).collect();
+    let listener = 0_u64;
+    let keeper = Keeper::new("many", &listener);
+    let helper = |inside: &Inside| {
+        let caller = Caller::open_kept(inside.tid(), keeper).unwrap();
+        caller.act(|| true, Capabilities::empty(), |_| Ok(getpid())).unwrap().as_raw_nonzero().get()
+    };
+    let is_there = |process: i32| Path::new(&format!("/proc/{process}")).exists();
+    let first_eight: Vec<_> = many[..8].iter().map(helper).collect();
+    assert_eq!(helper(&many[0]), first_eight[0]);
+    let ninth = helper(&many[8]);
+    until(|| !is_there(first_eight[1]));
+    assert!(is_there(first_eight[0]) && first_eight[2..].iter().copied().all(is_there) && is_there(ninth));
+    assert_ne!(helper(&many[1]), first_eight[1], "it gets another");
+    keeper.release();
+    until(|| !is_there(ninth));
+}
+
+#[test]
+fn there_are_none_where_they_could_be_looked_into() {
+    let inside = Inside::new(&["sleep", "60"]);
+    let tid = inside.tid();
+    let work = std::thread::spawn(move || {
+        // As if `fs.suid_dumpable` were 1.
+        let setting = tempfile::NamedTempFile::new_in("/tmp").unwrap();
+        fs::write(setting.path(), "1\n").unwrap();
+        nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWNS).unwrap();
+        let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+        mount_change("/", private).unwrap();
+        mount_bind(setting.path(), "/proc/sys/fs/suid_dumpable").unwrap();
+        let listener = 0_u64;
+        let keeper = Keeper::new("dumpable", &listener);
+        let caller = Caller::open_kept(tid, keeper).unwrap();
+        let refused = caller.act(|| true, Capabilities::empty(), |_| Ok(())).unwrap_err();
+        keeper.release();
+        refused.to_string()
+    });
+    let refused = work.join().unwrap();
+    let expected = format!(
+        "acting in the user namespace of thread {tid} failed at fs.suid_dumpable, which must not be 1"
+    );
+    assert!(refused.starts_with(&expected), "{refused}");
 }
