@@ -52,7 +52,8 @@ impl Scene<'_> {
         let link = own_link(file);
         fchdir(&self.caller().home().proc)?;
         let outcome = change(link.as_c_str());
-        if fchdir(self.caller().root()).is_err() {
+        // The caller may be one whose root is closed to it.
+        if self.with_own_capabilities(|| fchdir(self.caller().root())).is_err() {
             // A relative path could begin in our procfs, and leave it.
             raw::end_thread();
         }

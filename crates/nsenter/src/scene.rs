@@ -98,21 +98,29 @@ impl<'a> Scene<'a> {
     /// caller unasked; of us it asks capabilities, so we have our own for this one call.
     pub(crate) fn open_own(&self, own: OwnLink<'_>) -> Result<OwnedFd, Errno> {
         let directory = self.caller().folder(own.of_thread);
-        let acting = capabilities(None)?;
-        set_capabilities(None, self.actor().capabilities)?;
         let path = OFlags::PATH | OFlags::CLOEXEC;
-        let opened = match own.link {
+        self.with_own_capabilities(|| match own.link {
             Link::Root => openat(directory, c"root", path, Mode::empty()),
             Link::Cwd => openat(directory, c"cwd", path, Mode::empty()),
             Link::Fd(number) => {
                 let descriptors = openat(directory, c"fd", path | OFlags::DIRECTORY, Mode::empty());
                 descriptors.and_then(|descriptors| openat(descriptors, number, path, Mode::empty()))
             }
-        };
+        })
+    }
+
+    /// While acting: makes one call with what the acting thread may do at most.
+    pub(crate) fn with_own_capabilities<T>(
+        &self,
+        call: impl FnOnce() -> Result<T, Errno>,
+    ) -> Result<T, Errno> {
+        let acting = capabilities(None)?;
+        set_capabilities(None, self.actor.capabilities)?;
+        let outcome = call();
         if set_capabilities(None, acting).is_err() {
             // What follows would be done with more than was granted.
             raw::end_thread();
         }
-        opened
+        outcome
     }
 }
