@@ -1,17 +1,21 @@
 use std::ffi::CString;
 
 use rustix::fs::{AtFlags, XattrFlags};
-use seccomp_agent_nsenter::{AT_FDCWD, Caller, Capabilities, Target};
-use seccomp_agent_registry::{Call, Errno, Handler, Memory, ReadError, Verdict};
+use seccomp_agent_nsenter::{AT_FDCWD, Caller, Capabilities, Scene, Target};
+use seccomp_agent_registry::{Call, Container, Errno, Handler, Memory, ReadError, Verdict};
 
 use crate::arguments::listed;
-use crate::emulate::{Failure, emulate_for};
+use crate::emulate::{Failure, emulate_for, release};
 
 /// `setxattr(2)` and `removexattr(2)`, in their path, link and descriptor forms, made as the caller.
 ///
 /// **Grants**, for attributes whose name begins with a listed prefix, what the kernel asks for: `CAP_SETFCAP` for
 /// `security.capability`, `CAP_SYS_ADMIN` for the rest of `security.` and for `trusted.`. Other attributes take
 /// the rights to the file, and no grant gives those.
+///
+/// For a caller in a user namespace of its own, `security.capability` is what the kernel makes of it there: good for
+/// that namespace only. The others are set with nothing but the grant; what the caller has in its namespace does
+/// not count.
 ///
 /// **Cannot know** who reads the attributes: a program that is given capabilities has them for everybody who
 /// runs it, on the host too if it lies on a volume.
@@ -48,17 +52,19 @@ impl Attributes {
             noted.asks(format_args!("attribute={name:?}")).because(listed(!grant.is_empty()));
         });
         let target = named(call, caller)?;
-        caller.act(
-            || call.is_valid(),
-            grant,
-            |scene| {
-                let file = scene.open(&target)?;
-                match &change {
-                    Change::Set(value, flags) => scene.set_attribute(file, &name, value, *flags),
-                    Change::Remove => scene.remove_attribute(file, &name),
-                }
-            },
-        )?;
+        let apply = |scene: &Scene<'_>| {
+            let file = scene.open(&target)?;
+            match &change {
+                Change::Set(value, flags) => scene.set_attribute(file, &name, value, *flags),
+                Change::Remove => scene.remove_attribute(file, &name),
+            }
+        };
+        // What CAP_SYS_ADMIN is asked for, it is asked for outside all containers.
+        if grant.contains(Capabilities::SYS_ADMIN) {
+            caller.act_outside(|| call.is_valid(), grant, apply)?;
+        } else {
+            caller.act(|| call.is_valid(), grant, apply)?;
+        }
         Ok(Verdict::Return(0))
     }
 
@@ -82,6 +88,10 @@ impl Handler for Attributes {
 
     fn name(&self) -> &'static str {
         "attributes"
+    }
+
+    fn ended(&self, container: &Container) {
+        release(container);
     }
 }
 

@@ -54,10 +54,6 @@ impl HostNodes {
         Self { paths, bound: AtomicU32::new(0) }
     }
 
-    pub(crate) const fn is_empty(&self) -> bool {
-        self.paths.is_empty()
-    }
-
     /// The host's node of a device, if it is where it is said to be.
     pub(crate) fn find(&self, kind: FileType, device: Dev) -> Option<OwnedFd> {
         self.paths.iter().find_map(|path| {
