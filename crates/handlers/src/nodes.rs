@@ -23,7 +23,8 @@ use crate::openings::RelativePath;
 /// **Binding.** [`binding`](Self::binding) helps there: where a listed device's node could not be opened (nodev), the
 /// kernel does not make it (EPERM), or the caller is in another user namespace, an empty file is made as the caller,
 /// and the host's own node is mounted on it. That one has the owner and the mode that it has on the host, whatever the
-/// caller asks for; the mount is nosuid, noexec and private, whatever the one below is. To be removed, the node has to
+/// caller asks for; the mount is nosuid, noexec, private and read-only, whatever the one below is: the device can be written to,
+/// and its owner and mode cannot be changed, since they are the host's. To be removed, the node has to
 /// be unmounted first. A container has 64 at most (then ENOSPC).
 #[derive(Debug, Default)]
 pub struct Nodes {

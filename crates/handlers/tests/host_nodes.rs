@@ -11,7 +11,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-use rustix::fs::{CWD, FileType, Mode, OFlags, StatVfsMountFlags, fstat, fstatvfs, makedev, mknodat, openat};
+use rustix::fs::{
+    CWD, FileType, Mode, OFlags, StatVfsMountFlags, Uid, fstat, fstatvfs, makedev, mknodat, openat,
+};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, mount};
 use seccomp_agent_handlers::{Devices, Nodes};
@@ -75,6 +77,33 @@ fn on_a_nodev_mount_the_hosts_node_is_bound_and_can_be_opened() {
     assert_eq!((FileType::from_raw_mode(opened), device), (FileType::CharacterDevice, makedev(1, 3)));
     assert!(flags.contains(StatVfsMountFlags::NOSUID | StatVfsMountFlags::NOEXEC), "{flags:?}");
     assert!(!flags.contains(StatVfsMountFlags::NODEV), "{flags:?}");
+}
+
+#[test]
+fn the_hosts_node_stays_as_it_is_on_the_host() {
+    let folder = tempfile::tempdir_in("/tmp").unwrap();
+    let root = support::tree::kinds().into_iter().find(|kind| kind.name == "root").unwrap();
+    let here = folder.path().to_owned();
+    let before = fs::metadata("/dev/null").unwrap();
+    let said = support::run(
+        Some(registry()),
+        move || {
+            support::unshare_mounts();
+            mount("none", &here, "tmpfs", MountFlags::NODEV, None).unwrap();
+            fs::create_dir(here.join("w")).unwrap();
+            root.become_it(&here);
+        },
+        || {
+            make("null", 3).unwrap();
+            let mode = rustix::fs::chmod("null", Mode::RUSR);
+            let owner = rustix::fs::chown("null", Some(Uid::from_raw(1000)), None);
+            let time = fs::File::open("null").unwrap().set_modified(std::time::UNIX_EPOCH);
+            (mode, owner, time.is_err(), rustix::io::write(open("null").unwrap(), b"x"))
+        },
+    );
+    assert_eq!(said, (Err(Errno::ROFS), Err(Errno::ROFS), true, Ok(1)));
+    let after = fs::metadata("/dev/null").unwrap();
+    assert_eq!((before.mode(), before.uid(), before.mtime()), (after.mode(), after.uid(), after.mtime()));
 }
 
 #[test]

@@ -48,10 +48,13 @@ pub fn find_host_file(path: &CStr) -> Result<OwnedFd, Error> {
 
 /// A device node of the **host**, which [`find_host_file`] has found, in a mount of its own: to be
 /// [attached](crate::MountNamespace::attach) for a container. The mount is private, nosuid and noexec, and not nodev
-/// whatever the one is that the node lies in. Takes Linux 5.12 (ENOSYS).
+/// whatever the one is that the node lies in. It is read-only as well, which devices do not mind: owner, mode and
+/// times are those of the host's node, and stay so. Takes Linux 5.12 (ENOSYS).
 pub fn clone_host_node(node: impl AsFd) -> Result<OwnedFd, Error> {
     let mount = detached(node)?;
-    let set = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+    let set = MountAttrFlags::MOUNT_ATTR_RDONLY
+        | MountAttrFlags::MOUNT_ATTR_NOSUID
+        | MountAttrFlags::MOUNT_ATTR_NOEXEC;
     raw::change_mount(mount.as_fd(), set, MountAttrFlags::MOUNT_ATTR_NODEV)?;
     Ok(mount)
 }
