@@ -33,5 +33,5 @@ pub fn receive(socket: &UnixStream) -> anyhow::Result<Listener> {
             _ => None,
         })
         .context("no descriptor came")?;
-    Ok(Listener::new(fd)?)
+    Listener::new(fd).map_err(|(_closed, error)| error.into())
 }

@@ -15,7 +15,7 @@ type Step = (&'static str, fn() -> anyhow::Result<()>);
 /// The quick ones first.
 const STEPS: &[Step] = &[
     ("format", || cargo(&["fmt", "--all", "--check"])),
-    ("lints", || cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])),
+    ("lints", lints),
     ("dependencies", dependencies),
     ("documentation", documentation),
     ("packages", packages),
@@ -47,6 +47,15 @@ pub(crate) fn run() -> anyhow::Result<()> {
 /// Cargo, with `CI=true`: what cannot run is a failure, and what takes long is cut short.
 fn cargo(arguments: &[&str]) -> anyhow::Result<()> {
     command::run(command::cargo(arguments)?.env("CI", "true"))
+}
+
+/// Of the fuzz targets as well, which are a workspace of their own and need no fuzzer for this.
+fn lints() -> anyhow::Result<()> {
+    cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])?;
+    let fuzz = ["--manifest-path", "fuzz/Cargo.toml", "--no-default-features"];
+    let mut clippy = command::cargo(["clippy"])?;
+    clippy.args(fuzz).args(["--", "-D", "warnings"]);
+    command::run(clippy.env("CARGO_TARGET_DIR", binaries::target_directory()?))
 }
 
 /// Licences, bans and sources; advisories where their database can be fetched.

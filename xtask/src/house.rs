@@ -14,7 +14,7 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     ("nsenter", &["notify", "syscall"]),
     ("registry", &["notify", "readarg", "syscall"]),
     ("handlers", &["registry", "nsenter"]),
-    ("policy", &["registry", "handlers"]),
+    ("policy", &["registry", "handlers", "syscall"]),
     ("profile", &["syscall"]),
     ("agent", &["registry", "notify", "syscall"]),
     ("launcher", &["notify", "profile", "syscall"]),

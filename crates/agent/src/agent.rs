@@ -4,6 +4,8 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use rustix::event::{EventfdFlags, eventfd};
+use rustix::io::fcntl_dupfd_cloexec;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use seccomp_agent_registry::Container;
 use tokio::signal::unix::{SignalKind, signal};
@@ -20,6 +22,7 @@ pub struct Agent {
     engine: Config,
     fallback: Fallback,
     resolve_deadline: Duration,
+    ready: Box<dyn FnOnce() + Send>,
 }
 
 /// What a container gets when its resolver fails or takes too long.
@@ -54,6 +57,8 @@ pub enum AgentError {
 
 /// How long a resolver may take by default.
 const RESOLVE_DEADLINE: Duration = Duration::from_secs(10);
+/// Descriptors that there is room for from the start, at 8 bytes of kernel memory each.
+const ROOM: u64 = 16_384;
 /// How long handlers have to return when the agent stops. It has to be gone after five seconds.
 const STOP_PATIENCE: Duration = Duration::from_secs(4);
 
@@ -65,6 +70,7 @@ impl Agent {
             engine: Config::default(),
             fallback: Fallback::default(),
             resolve_deadline: RESOLVE_DEADLINE,
+            ready: Box::new(|| {}),
         }
     }
 
@@ -80,6 +86,13 @@ impl Agent {
     pub fn fallback(mut self, fallback: Fallback, deadline: Duration) -> Self {
         self.fallback = fallback;
         self.resolve_deadline = deadline;
+        self
+    }
+
+    /// Calls `tell` once, when containers are served from now on.
+    #[must_use]
+    pub fn on_ready(mut self, tell: impl FnOnce() + Send + 'static) -> Self {
+        self.ready = Box::new(tell);
         self
     }
 
@@ -123,13 +136,14 @@ impl Agent {
             max_connections: max_connections(),
             silent: Mutex::default(),
         });
+        (self.ready)();
         let mut connections = JoinSet::new();
         let mut accepting = true;
         tokio::pin!(stop);
         loop {
             tokio::select! {
                 accepted = listener.accept(), if door.has_room(&connections) => match accepted {
-                    Ok((stream, _)) => {
+                    Ok(stream) => {
                         accepting = true;
                         Door::admit(&door, &mut connections, stream);
                     }
@@ -137,7 +151,7 @@ impl Agent {
                         door.not_accepted(&error, std::mem::replace(&mut accepting, false)).await;
                     }
                 },
-                Some(ended) = connections.join_next() => Door::ended(ended),
+                Some(ended) = connections.join_next() => Door::ended(&ended),
                 () = &mut stop => break,
             }
         }
@@ -161,11 +175,19 @@ impl Agent {
     }
 }
 
-/// Raises the soft limit of open descriptors to the hard limit.
+/// Raises the soft limit of open descriptors to the hard limit, and has the kernel make room for many: best called
+/// while there is one thread. Growing the table of a process with more waits for an RCU grace period, some
+/// milliseconds, each time that it doubles, and a node that starts all its containers would wait for each.
 pub fn raise_descriptor_limit() {
     let mut limit = getrlimit(Resource::Nofile);
     limit.current = limit.maximum;
     if let Err(error) = setrlimit(Resource::Nofile, limit) {
         tracing::warn!(%error, "the limit of open descriptors could not be raised");
+    }
+    let most = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX).min(ROOM);
+    let last = i32::try_from(most.saturating_sub(1)).unwrap_or(i32::MAX);
+    let made = eventfd(0, EventfdFlags::CLOEXEC).and_then(|any| fcntl_dupfd_cloexec(any, last));
+    if let Err(error) = made {
+        tracing::warn!(%error, descriptors = most, "no room could be made for descriptors");
     }
 }

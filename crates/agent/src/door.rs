@@ -1,21 +1,22 @@
 use std::collections::BTreeMap;
 use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::Poll;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use rustix::io::Errno;
 use rustix::process::{Resource, getrlimit};
 use seccomp_agent_notify::Listener;
 use seccomp_agent_registry::{Call, Container, Registry, Verdict};
-use tokio::net::UnixStream;
 use tokio::task::{AbortHandle, JoinError, JoinSet};
 
 use crate::agent::Fallback;
 use crate::engine::{Engine, EngineError, Observer};
-use crate::handshake::{HandshakeError, Message};
-use crate::peer;
+use crate::handshake::{HandedOver, Handshake, HandshakeError};
+use crate::peer::Peer;
 use crate::resolver::{ResolveError, Resolver};
 
 /// Connections that are not yet handed over. A silent one costs a descriptor and a few hundred bytes.
@@ -59,18 +60,35 @@ impl Door {
         connections.len() < self.max_connections || !self.silent().connections.is_empty()
     }
 
-    /// Lets a connection in: it is served by a task of its own.
+    /// Lets a connection in. What has been said by now is served here and now; what has not gets a task.
     pub(crate) fn admit(door: &Arc<Self>, connections: &mut JoinSet<()>, stream: UnixStream) {
-        if connections.len() >= door.max_connections {
-            door.evict(1);
+        let peer = Peer::of(&stream);
+        let runtime = door.resolver.asks_for_runtime().then(|| peer.as_ref().ok()?.program()).flatten();
+        let mut handshake = Handshake::new(stream);
+        let theirs = Arc::clone(door);
+        match peer.and_then(|peer| peer.check()).and_then(|()| handshake.read_at_once()).transpose() {
+            Some(outcome) => {
+                run(connections, async move { theirs.finish(handshake, outcome, runtime).await });
+            }
+            None => door.wait(connections, |number| async move {
+                theirs.waiting(handshake, number, runtime).await;
+            }),
+        }
+    }
+
+    /// Starts a task for a connection that may be silent for ever. At the limit another one goes.
+    fn wait<F>(&self, connections: &mut JoinSet<()>, task: impl FnOnce(u64) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        if connections.len() >= self.max_connections {
+            self.evict(1);
         }
         // Held until the connection is in the list: its task takes it off again.
-        let mut silent = door.silent();
+        let mut silent = self.silent();
         silent.count += 1;
         let number = silent.count;
-        let theirs = Arc::clone(door);
-        let task = connections.spawn(async move { theirs.connection(stream, number).await });
-        silent.connections.insert(number, task);
+        silent.connections.insert(number, connections.spawn(task(number)));
     }
 
     /// A connection could not be accepted. `said_first` is whether the one before could: a lasting failure is told
@@ -90,43 +108,46 @@ impl Door {
     }
 
     /// The task of a connection has ended.
-    pub(crate) fn ended(ended: Result<(), JoinError>) {
-        if let Err(error) = ended
-            && error.is_panic()
-        {
-            tracing::error!(%error, "a bug: the task of a connection panicked, and its listener is closed");
+    pub(crate) fn ended(ended: &Result<(), JoinError>) {
+        if ended.as_ref().is_err_and(JoinError::is_panic) {
+            panicked();
         }
     }
 
-    async fn connection(&self, stream: UnixStream, number: u64) {
-        let mut message = Message::default();
-        match self.handshake(&stream, &mut message, number).await {
-            Ok((listener, container)) => {
-                tokio::join!(message.close(stream), self.serve(listener, container));
+    async fn waiting(&self, handshake: Handshake<UnixStream>, number: u64, runtime: Option<String>) {
+        let mut handshake = match handshake.watch() {
+            Ok(handshake) => handshake,
+            Err(error) => {
+                self.silent().connections.remove(&number);
+                return self.failed(&error);
+            }
+        };
+        let begun = handshake.begin().await;
+        self.silent().connections.remove(&number);
+        let outcome = match begun {
+            Ok(None) => handshake.complete().await,
+            Ok(Some(handed_over)) => Ok(handed_over),
+            Err(error) => Err(error),
+        };
+        self.finish(handshake, outcome, runtime).await;
+    }
+
+    async fn finish<S: AsFd + Send + 'static>(
+        &self,
+        handshake: Handshake<S>,
+        outcome: Result<HandedOver, HandshakeError>,
+        runtime: Option<String>,
+    ) {
+        match outcome {
+            Ok((listener, mut container)) => {
+                container.runtime = runtime;
+                tokio::join!(handshake.close(), self.serve(listener, container));
             }
             Err(error) => {
                 self.failed(&error);
-                message.close(stream).await;
+                handshake.close().await;
             }
         }
-    }
-
-    async fn handshake(
-        &self,
-        stream: &UnixStream,
-        message: &mut Message,
-        number: u64,
-    ) -> Result<(Listener, Container), HandshakeError> {
-        let runtime = peer::program(stream);
-        let begun = match check_peer(stream) {
-            Ok(()) => Message::begins(stream).await,
-            Err(error) => Err(error),
-        };
-        self.silent().connections.remove(&number);
-        begun?;
-        let (listener, mut container) = message.receive(stream).await?;
-        container.runtime = runtime;
-        Ok((listener, container))
     }
 
     async fn serve(&self, listener: Listener, container: Container) {
@@ -216,6 +237,22 @@ impl Drop for Unserved<'_> {
     }
 }
 
+/// Runs `serving` as far as it goes at once, which is to its end unless a resolver has to ask somebody, and the rest as
+/// a task.
+fn run(connections: &mut JoinSet<()>, serving: impl Future<Output = ()> + Send + 'static) {
+    let mut serving = Box::pin(serving);
+    let mut context = Context::from_waker(Waker::noop());
+    match catch_unwind(AssertUnwindSafe(|| serving.as_mut().poll(&mut context))) {
+        Ok(Poll::Ready(())) => {}
+        Ok(Poll::Pending) => drop(connections.spawn(serving)),
+        Err(_panic) => panicked(),
+    }
+}
+
+fn panicked() {
+    tracing::error!("a bug: serving a connection panicked, and its listener is closed");
+}
+
 /// Asks the resolver; one that panics has failed like any other.
 async fn ask(resolver: &dyn Resolver, container: &Container) -> Result<Arc<Registry>, ResolveError> {
     const PANICKED: &str = "the resolver panicked";
@@ -226,14 +263,4 @@ async fn ask(resolver: &dyn Resolver, container: &Container) -> Result<Arc<Regis
             .unwrap_or_else(|_panic| Poll::Ready(Err(PANICKED.into())))
     })
     .await
-}
-
-/// The socket's mode keeps others out; this keeps them out where somebody has changed it.
-fn check_peer(stream: &UnixStream) -> Result<(), HandshakeError> {
-    let uid = stream.peer_cred().map_err(HandshakeError::Read)?.uid();
-    if uid == 0 || uid == rustix::process::geteuid().as_raw() {
-        Ok(())
-    } else {
-        Err(HandshakeError::Peer { uid })
-    }
 }

@@ -6,15 +6,15 @@
 //! the object's closing brace. All descriptors that came with a bad message are closed, which answers the
 //! container's calls with ENOSYS instead of leaving them blocked.
 
-use std::io::IoSliceMut;
+use std::io::{self, IoSliceMut};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, recv, recvmsg};
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, recvmsg};
 use seccomp_agent_notify::{Listener, NotAListener};
 use seccomp_agent_registry::Container;
 use tokio::io::Interest;
-use tokio::net::UnixStream;
 
 use crate::state::{ProcessState, StateError};
 
@@ -100,95 +100,118 @@ impl HandshakeError {
     }
 }
 
-/// A message on its way in.
+/// A message on its way in, over a connection that tokio need not watch unless it has to be waited for.
+pub(crate) struct Handshake<S> {
+    stream: S,
+    message: Message,
+}
+
+/// What a complete message is.
+pub(crate) type HandedOver = (Listener, Container);
+
+impl Handshake<UnixStream> {
+    pub(crate) fn new(stream: UnixStream) -> Self {
+        Self { stream, message: Message::default() }
+    }
+
+    /// Reads what has come already, as most of a runtime's message has: what is handed over, if that was all.
+    pub(crate) fn read_at_once(&mut self) -> Result<Option<HandedOver>, HandshakeError> {
+        match self.message.read(&self.stream) {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+            read => read.map_err(HandshakeError::Read)?,
+        }
+    }
+
+    pub(crate) fn watch(self) -> Result<Handshake<tokio::net::UnixStream>, HandshakeError> {
+        let stream = tokio::net::UnixStream::from_std(self.stream).map_err(HandshakeError::Read)?;
+        Ok(Handshake { stream, message: self.message })
+    }
+}
+
+impl Handshake<tokio::net::UnixStream> {
+    /// Waits, for ever, until something has come, and reads it: what is handed over, if that was all.
+    pub(crate) async fn begin(&mut self) -> Result<Option<HandedOver>, HandshakeError> {
+        if self.message.is_empty() { self.read().await } else { Ok(None) }
+    }
+
+    /// Reads on until the message is complete.
+    pub(crate) async fn complete(&mut self) -> Result<HandedOver, HandshakeError> {
+        let reading = async {
+            loop {
+                if let Some(handed_over) = self.read().await? {
+                    return Ok(handed_over);
+                }
+            }
+        };
+        tokio::time::timeout(MESSAGE_DEADLINE, reading).await.map_err(|_elapsed| HandshakeError::TimedOut)?
+    }
+
+    async fn read(&mut self) -> Result<Option<HandedOver>, HandshakeError> {
+        let Self { stream, message } = self;
+        let read = stream.async_io(Interest::READABLE, || message.read(&*stream));
+        read.await.map_err(HandshakeError::Read)?
+    }
+}
+
+impl<S: AsFd + Send + 'static> Handshake<S> {
+    /// Closes the connection and what has come with it. Such a descriptor can be anything, and closing some
+    /// takes as long as somebody else likes (a TCP socket that lingers, a file on FUSE), so a thread does it.
+    pub(crate) async fn close(self) {
+        let unread = rustix::io::ioctl_fionread(&self.stream).unwrap_or(1);
+        if self.message.descriptors.is_empty() && unread == 0 {
+            return;
+        }
+        let (end, ended) = tokio::sync::oneshot::channel::<()>();
+        // The channel's end goes last.
+        let everything = (self, end);
+        let closing = std::thread::Builder::new().name("handshake-close".into()).stack_size(CLOSING_STACK);
+        // Without a thread it is all closed here and now.
+        if closing.spawn(move || drop(everything)).is_ok() {
+            let _closed = ended.await;
+        }
+    }
+}
+
 #[derive(Default)]
-pub(crate) struct Message {
+struct Message {
     text: Vec<u8>,
     descriptors: Vec<OwnedFd>,
     end: ObjectEnd,
 }
 
 impl Message {
-    /// Waits, for ever, until there is a first byte or the end of the connection, and leaves it there.
-    pub(crate) async fn begins(stream: &UnixStream) -> Result<(), HandshakeError> {
-        loop {
-            // Readiness is a hint: only a look tells whether there is anything.
-            stream.readable().await.map_err(HandshakeError::Read)?;
-            let look = || Ok(recv(stream, &mut [0; 1], RecvFlags::PEEK)?);
-            match stream.try_io(Interest::READABLE, look) {
-                Ok(_) => return Ok(()),
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => {}
-                Err(error) => return Err(HandshakeError::Read(error)),
-            }
-        }
+    fn is_empty(&self) -> bool {
+        self.text.is_empty() && self.descriptors.is_empty()
     }
 
-    /// Reads the message of a connection that has something to read, and takes the listener out of it.
-    pub(crate) async fn receive(
-        &mut self,
-        stream: &UnixStream,
-    ) -> Result<(Listener, Container), HandshakeError> {
-        let read = tokio::time::timeout(MESSAGE_DEADLINE, self.read(stream)).await;
-        read.map_err(|_elapsed| HandshakeError::TimedOut)??;
-        self.listener()
-    }
-
-    /// Closes the connection and what has come with it. Such a descriptor can be anything, and closing some
-    /// takes as long as somebody else likes (a TCP socket that lingers, a file on FUSE), so a thread does it.
-    pub(crate) async fn close(self, stream: UnixStream) {
-        let unread = rustix::io::ioctl_fionread(&stream).unwrap_or(1);
-        if self.descriptors.is_empty() && unread == 0 {
-            return;
-        }
-        let (end, ended) = tokio::sync::oneshot::channel::<()>();
-        let everything = (stream.into_std(), self.descriptors, end);
-        let closing = std::thread::Builder::new().name("handshake-close".into()).stack_size(CLOSING_STACK);
-        // Without a thread it is all closed here and now. The channel's other end goes last.
-        if closing.spawn(move || drop(everything)).is_ok() {
-            let _closed = ended.await;
-        }
-    }
-
-    async fn read(&mut self, stream: &UnixStream) -> Result<(), HandshakeError> {
-        let mut chunk = vec![0; CHUNK];
-        loop {
-            stream.readable().await.map_err(HandshakeError::Read)?;
-            let received = match stream.try_io(Interest::READABLE, || self.receive_part(stream, &mut chunk)) {
-                Ok(received) => received?,
-                Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => continue,
-                Err(error) => return Err(HandshakeError::Read(error)),
-            };
-            if received == 0 {
-                return Err(HandshakeError::Closed { received: self.text.len() });
-            }
-            if self.append(&chunk[..received])? {
-                return Ok(());
-            }
-        }
-    }
-
-    /// One `recvmsg(2)`. What came besides the bytes is kept; that too much came is no I/O error.
-    fn receive_part(
-        &mut self,
-        stream: &UnixStream,
-        chunk: &mut [u8],
-    ) -> std::io::Result<Result<usize, HandshakeError>> {
+    /// One `recvmsg(2)`, which can fail by itself, without waiting. What came besides the bytes is kept.
+    fn read(&mut self, stream: impl AsFd) -> io::Result<Result<Option<HandedOver>, HandshakeError>> {
+        let mut chunk = [0; CHUNK];
         let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(SCM_MAX_FD))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
-        let mut parts = [IoSliceMut::new(chunk)];
-        let outcome = recvmsg(stream, &mut parts, &mut control, RecvFlags::CMSG_CLOEXEC)?;
+        let mut parts = [IoSliceMut::new(&mut chunk)];
+        let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
+        let outcome = recvmsg(stream, &mut parts, &mut control, flags)?;
         for part in control.drain() {
             if let RecvAncillaryMessage::ScmRights(descriptors) = part {
                 self.descriptors.extend(descriptors);
             }
         }
-        if outcome.flags.contains(ReturnFlags::CTRUNC) {
-            return Ok(Err(HandshakeError::Exhausted));
+        Ok(self.take(&chunk[..outcome.bytes], outcome.flags))
+    }
+
+    /// Adds what was read.
+    fn take(&mut self, bytes: &[u8], flags: ReturnFlags) -> Result<Option<HandedOver>, HandshakeError> {
+        if flags.contains(ReturnFlags::CTRUNC) {
+            return Err(HandshakeError::Exhausted);
         }
         if self.descriptors.len() > MAX_DESCRIPTORS {
-            return Ok(Err(HandshakeError::Descriptors { received: self.descriptors.len(), named: 1 }));
+            return Err(HandshakeError::Descriptors { received: self.descriptors.len(), named: 1 });
         }
-        Ok(Ok(outcome.bytes))
+        if bytes.is_empty() {
+            return Err(HandshakeError::Closed { received: self.text.len() });
+        }
+        if self.append(bytes)? { self.hand_over().map(Some) } else { Ok(None) }
     }
 
     /// Adds bytes: true once the object is complete.
@@ -201,16 +224,21 @@ impl Message {
         Ok(end.is_some())
     }
 
-    fn listener(&mut self) -> Result<(Listener, Container), HandshakeError> {
+    fn hand_over(&mut self) -> Result<HandedOver, HandshakeError> {
         let state = ProcessState::parse(&self.text)?;
         let index = state.listener_index()?;
         let (received, named) = (self.descriptors.len(), state.descriptors.len());
         if received != named {
             return Err(HandshakeError::Descriptors { received, named });
         }
-        // What is none stays among the others, to be closed with them.
-        Listener::check(self.descriptors[index].as_fd())?;
-        Ok((Listener::new(self.descriptors.swap_remove(index))?, state.container))
+        match Listener::new(self.descriptors.swap_remove(index)) {
+            Ok(listener) => Ok((listener, state.container)),
+            Err((descriptor, error)) => {
+                // It is closed with the others.
+                self.descriptors.push(descriptor);
+                Err(error.into())
+            }
+        }
     }
 }
 

@@ -13,6 +13,12 @@ use seccomp_agent_registry::{Container, Registry};
 pub trait Resolver: Send + Sync {
     /// The registry for `container`.
     fn resolve<'a>(&'a self, container: &'a Container) -> Resolving<'a>;
+
+    /// Whether it looks at [`Container::runtime`]. Finding that out takes longer than anything else in serving a
+    /// container, so it stays `None` for a resolver that does not ask.
+    fn asks_for_runtime(&self) -> bool {
+        true
+    }
 }
 
 /// A resolver's answer, on its way.

@@ -1,11 +1,14 @@
+use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, fchmod};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, sockopt};
-use rustix::net::{bind, connect, listen, socket_with};
+use rustix::net::{accept_with, bind, connect, listen, socket_with};
+use tokio::io::Interest;
 
 /// The socket that runtimes connect to.
 ///
@@ -48,12 +51,16 @@ pub enum SocketError {
         /// The path.
         path: PathBuf,
         /// What went wrong.
-        source: std::io::Error,
+        source: io::Error,
     },
     /// The descriptor that was passed in is no listening unix stream socket.
     #[error("the descriptor passed in is not a listening unix stream socket")]
     Inherited,
 }
+
+/// The listening end. To tokio it is just a socket: its own listener would watch each connection as it is
+/// accepted, though most have said everything by then.
+pub(crate) struct SocketListener(tokio::net::UnixStream);
 
 #[derive(Debug)]
 struct Bound {
@@ -101,11 +108,20 @@ impl Socket {
     }
 
     /// Gives the descriptor to tokio. The file is removed when `self` is dropped.
-    pub(crate) fn listener(&mut self) -> std::io::Result<tokio::net::UnixListener> {
-        let fd = self.fd.take().ok_or_else(|| std::io::Error::other("the socket is being served already"))?;
-        let listener = std::os::unix::net::UnixListener::from(fd);
-        listener.set_nonblocking(true)?;
-        tokio::net::UnixListener::from_std(listener)
+    pub(crate) fn listener(&mut self) -> io::Result<SocketListener> {
+        let fd = self.fd.take().ok_or_else(|| io::Error::other("the socket is being served already"))?;
+        let socket = std::os::unix::net::UnixStream::from(fd);
+        socket.set_nonblocking(true)?;
+        tokio::net::UnixStream::from_std(socket).map(SocketListener)
+    }
+}
+
+impl SocketListener {
+    /// Accepts a connection, which does not block.
+    pub(crate) async fn accept(&self) -> io::Result<UnixStream> {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let accepted = self.0.async_io(Interest::READABLE, || Ok(accept_with(&self.0, flags)?)).await;
+        accepted.map(UnixStream::from)
     }
 }
 
@@ -128,7 +144,7 @@ fn remove_stale(path: &Path, address: &SocketAddrUnix) -> Result<(), SocketError
     let failed = |step| move |source| SocketError::Step { step, path: path.to_owned(), source };
     let kind = match std::fs::symlink_metadata(path) {
         Ok(metadata) => metadata.file_type(),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         Err(error) => return Err(failed("looking at")(error)),
     };
     if !kind.is_socket() {

@@ -40,6 +40,11 @@ impl CurrentPolicy {
         Ok(Self(receiver))
     }
 
+    /// Whether it looks at the runtime.
+    pub(crate) fn asks_for_runtime(&self) -> bool {
+        self.0.borrow().asks_for_runtime()
+    }
+
     /// What `container` gets. Says in the log which rule it is and what was asked for in vain.
     pub(crate) fn resolve(&self, container: &Container) -> Result<Registry, ResolveError> {
         let policy = Arc::clone(&self.0.borrow());

@@ -9,8 +9,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use anyhow::{Context, anyhow};
-use rustix::net::sockopt::socket_peercred;
-use seccomp_agent_agent::{Config as EngineConfig, Engine, ResolveError};
+use nix::sys::socket::{getsockopt, sockopt::PeerCredentials};
+use seccomp_agent_agent::{Config as EngineConfig, Engine};
 use seccomp_agent_launcher::{
     Capabilities, Handover, Launcher, connect, enter_user_namespace, is_privileged, join_user_namespace,
 };
@@ -18,8 +18,9 @@ use seccomp_agent_registry::{Container, Registry, Status};
 
 use crate::args::{LogLevel, RunArgs, ServeArgs};
 use crate::config::Config;
+use crate::log;
 use crate::reload::CurrentPolicy;
-use crate::{log, resolve};
+use crate::resolve::Configured;
 use foreground::Foreground;
 use profile::Loadable;
 
@@ -38,7 +39,7 @@ pub(crate) fn run(args: &RunArgs) -> anyhow::Result<u8> {
         if args.config.is_none() && args.log_level.is_none() { LogLevel::Warn } else { config.log_level };
     log::init(config.log_format, level)?;
     let policy = config.policy.as_deref().map(CurrentPolicy::read).transpose()?;
-    let resolver = resolve::by(config.resolver, policy);
+    let resolver = Configured::new(config.resolver, policy);
     let mut container = describe(args)?;
     let loadable = Loadable::load(args.profile.as_deref(), &registry(&resolver, &container)?)?;
     if container.metadata.is_empty() {
@@ -96,15 +97,16 @@ enum Answerer {
 /// Whether the agent is root in another user namespace, which this process is in now.
 fn is_joined(agent: Option<&UnixStream>) -> anyhow::Result<bool> {
     let Some(stream) = agent else { return Ok(false) };
-    let peer = socket_peercred(stream).context("asking who listens at the agent's socket")?;
-    Ok(join_user_namespace(peer.pid.as_raw_nonzero().get().cast_unsigned())?)
+    let peer = getsockopt(stream, PeerCredentials).context("asking who listens at the agent's socket")?;
+    let pid = u32::try_from(peer.pid()).ok().filter(|pid| *pid > 0);
+    let pid =
+        pid.context("the agent is in a pid namespace that cannot be seen from here; start both in one")?;
+    Ok(join_user_namespace(pid)?)
 }
 
-fn registry(
-    resolver: &impl Fn(&Container) -> Result<Registry, ResolveError>,
-    container: &Container,
-) -> anyhow::Result<Registry> {
-    resolver(container)
+fn registry(resolver: &Configured, container: &Container) -> anyhow::Result<Registry> {
+    resolver
+        .registry(container)
         .map_err(|error| anyhow!(error))
         .context("the resolver has no handlers for the container")
 }

@@ -8,7 +8,8 @@ use crate::args::ServeArgs;
 use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::reload::CurrentPolicy;
-use crate::{inherited, log, metrics, resolve};
+use crate::resolve::Configured;
+use crate::{inherited, log, metrics};
 
 /// `seccomp-agent serve`: returns once SIGTERM or SIGINT has stopped it.
 pub(crate) fn serve(args: &ServeArgs) -> anyhow::Result<()> {
@@ -26,8 +27,8 @@ async fn run(config: &Config) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("waiting for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("waiting for SIGINT")?;
     let policy = config.policy.as_deref().map(CurrentPolicy::follow).transpose()?;
-    let mut agent =
-        Agent::new(resolve::by(config.resolver, policy)).fallback(config.fallback, config.resolve_deadline);
+    let mut agent = Agent::new(Configured::new(config.resolver, policy))
+        .fallback(config.fallback, config.resolve_deadline);
     if let Some(workers) = config.workers {
         agent = agent.engine(|engine| engine.workers = workers);
     }
@@ -40,12 +41,15 @@ async fn run(config: &Config) -> anyhow::Result<()> {
     let inherited = inherited::socket()?;
     let from = if inherited.is_some() { "systemd".into() } else { config.socket.display().to_string() };
     let socket = inherited.map_or_else(|| Socket::bind(&config.socket), Ok)?;
+    let resolver = config.resolver;
     agent = agent
-        .engine(|engine| tracing::info!(features = ?engine.features, workers = engine.workers, "starting"));
+        .engine(|engine| tracing::info!(features = ?engine.features, workers = engine.workers, "starting"))
+        .on_ready(move || {
+            // Without systemd there is nobody to tell.
+            let _told = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
+            tracing::info!(socket = from, ?resolver, version = crate::args::VERSION, "listening");
+        });
 
-    // Without systemd there is nobody to tell.
-    let _told = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
-    tracing::info!(socket = from, resolver = ?config.resolver, version = crate::args::VERSION, "listening");
     let stopped = async move {
         let name = tokio::select! { _ = terminate.recv() => "SIGTERM", _ = interrupt.recv() => "SIGINT" };
         let _told = sd_notify::notify(&[sd_notify::NotifyState::Stopping]);

@@ -1,4 +1,4 @@
-//! The operations of a listener (`include/uapi/linux/seccomp.h`), one safe function each.
+//! The operations of a listener (`include/uapi/linux/seccomp.h`) and of its descriptor, one safe function each.
 
 use std::os::fd::BorrowedFd;
 
@@ -55,6 +55,31 @@ pub(crate) fn set_sync_wake_up(listener: BorrowedFd<'_>) -> io::Result<()> {
     let operation = unsafe { IntegerSetter::<NOTIF_SET_FLAGS>::new_usize(SYNC_WAKE_UP) };
     // SAFETY: the opcode and its argument type belong together, see above.
     unsafe { ioctl(listener, operation) }
+}
+
+/// The process that signals about a file go to (`F_GETOWN`): 0 where there is none, or none that can be seen, and
+/// negative for a process group (of which 1 is an error).
+pub(crate) fn owner(file: BorrowedFd<'_>) -> io::Result<i32> {
+    // SAFETY: a plain system call on integers; it touches no memory of ours.
+    let owner = unsafe { libc::fcntl(raw(file), libc::F_GETOWN) };
+    if owner == -1 { Err(last_error()) } else { Ok(owner) }
+}
+
+/// `F_SETOWN`.
+pub(crate) fn set_owner(file: BorrowedFd<'_>, process: i32) -> io::Result<()> {
+    // SAFETY: a plain system call on integers; it touches no memory of ours.
+    let set = unsafe { libc::fcntl(raw(file), libc::F_SETOWN, process) };
+    if set == 0 { Ok(()) } else { Err(last_error()) }
+}
+
+/// `kcmp(2)`, of two descriptors of this process.
+pub(crate) fn same_file(one: BorrowedFd<'_>, other: BorrowedFd<'_>) -> io::Result<bool> {
+    /// `KCMP_FILE` of `include/uapi/linux/kcmp.h`.
+    const KCMP_FILE: libc::c_int = 0;
+    let pid = std::process::id();
+    // SAFETY: a plain system call on integers; it touches no memory of ours.
+    let order = unsafe { libc::syscall(libc::SYS_kcmp, pid, pid, KCMP_FILE, raw(one), raw(other)) };
+    if order < 0 { Err(last_error()) } else { Ok(order == 0) }
 }
 
 fn raw(fd: BorrowedFd<'_>) -> std::os::fd::RawFd {

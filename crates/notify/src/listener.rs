@@ -1,4 +1,3 @@
-use std::cmp::Ordering;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -50,23 +49,13 @@ pub enum ReceiveError {
 }
 
 impl Listener {
-    /// Takes a descriptor that somebody handed us, if it is a listener. It becomes close-on-exec.
-    pub fn new(fd: OwnedFd) -> Result<Self, NotAListener> {
-        Self::check(fd.as_fd())?;
-        fcntl_setfd(&fd, FdFlags::CLOEXEC).map_err(NotAListener::Unreadable)?;
-        Ok(Self { fd })
-    }
-
-    /// Whether a descriptor is a listener, for who wants to keep what is none: closing an arbitrary file can block.
-    ///
-    /// Looks at the descriptor's name only: an ioctl on an arbitrary file could block too, or do harm.
-    pub fn check(fd: BorrowedFd<'_>) -> Result<(), NotAListener> {
-        let link = rustix::fs::readlink(format!("/proc/self/fd/{}", fd.as_raw_fd()), Vec::new())
-            .map_err(NotAListener::Unreadable)?;
-        if link.as_bytes() != LISTENER_LINK {
-            return Err(NotAListener::OtherFile(link));
+    /// Takes a descriptor that somebody handed us, if it is a listener, and gives it back if not: closing an
+    /// arbitrary file can block. It becomes close-on-exec.
+    pub fn new(fd: OwnedFd) -> Result<Self, (OwnedFd, NotAListener)> {
+        match identify(fd.as_fd()) {
+            Ok(()) => Ok(Self { fd }),
+            Err(error) => Err((fd, error)),
         }
-        Ok(())
     }
 
     /// Lets the kernel run the woken side at once on the waker's CPU, since the waker is about to sleep
@@ -131,23 +120,34 @@ impl Listener {
         )
     }
 
-    /// Orders listeners by the open file behind their descriptors (`kcmp(2)`, `KCMP_FILE`): equal means that
-    /// one is a duplicate of the other. The order has no meaning but holds while both are open.
-    pub fn compare(&self, other: &Listener) -> Result<Ordering, Errno> {
-        /// `KCMP_FILE` of `include/uapi/linux/kcmp.h`.
-        const KCMP_FILE: libc::c_int = 0;
-        let pid = std::process::id();
-        // SAFETY: a plain system call on integers; it touches no memory of ours.
-        let order = unsafe {
-            libc::syscall(libc::SYS_kcmp, pid, pid, KCMP_FILE, self.fd.as_raw_fd(), other.fd.as_raw_fd())
-        };
-        match order {
-            0 => Ok(Ordering::Equal),
-            1 => Ok(Ordering::Less),
-            2 => Ok(Ordering::Greater),
-            _ => Err(Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::NOSYS)),
+    /// Marks the open file behind the descriptor as this process's: whether it was so already, by this descriptor
+    /// or by a duplicate. A quick question before the slow one, [`is_same`](Self::is_same).
+    ///
+    /// The mark is the file's owner for signals (`F_SETOWN`, fcntl(2)), which has no other use here: listeners send
+    /// none. Whoever has a duplicate can change it.
+    pub fn claim(&self) -> Result<bool, Errno> {
+        let process = std::process::id().cast_signed();
+        let claimed = ioctl::owner(self.fd.as_fd())? == process;
+        if !claimed {
+            ioctl::set_owner(self.fd.as_fd(), process)?;
         }
+        Ok(claimed)
     }
+
+    /// Whether one is a duplicate of the other (`kcmp(2)`, `KCMP_FILE`).
+    pub fn is_same(&self, other: &Listener) -> Result<bool, Errno> {
+        ioctl::same_file(self.fd.as_fd(), other.fd.as_fd())
+    }
+}
+
+/// Looks at the descriptor's name only: another operation on an arbitrary file could block, or do harm.
+fn identify(fd: BorrowedFd<'_>) -> Result<(), NotAListener> {
+    let link = rustix::fs::readlink(format!("/proc/self/fd/{}", fd.as_raw_fd()), Vec::new())
+        .map_err(NotAListener::Unreadable)?;
+    if link.as_bytes() != LISTENER_LINK {
+        return Err(NotAListener::OtherFile(link));
+    }
+    fcntl_setfd(fd, FdFlags::CLOEXEC).map_err(NotAListener::Unreadable)
 }
 
 impl AsFd for Listener {

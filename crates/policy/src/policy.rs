@@ -158,6 +158,11 @@ impl Policy {
         self.0.rules.len()
     }
 
+    /// Whether a rule looks at the runtime, which an agent then has to find out.
+    pub fn asks_for_runtime(&self) -> bool {
+        self.0.rules.iter().any(|rule| rule.r#match.asks_for_runtime())
+    }
+
     /// Which handlers `container` gets, and why.
     pub fn resolve(&self, container: &Container) -> Result<Resolved, ResolveError> {
         let mut tried = Vec::new();

@@ -65,6 +65,10 @@ pub(crate) struct Honour {
 const MAX_NAME: usize = 63;
 
 impl Match {
+    pub(crate) const fn asks_for_runtime(&self) -> bool {
+        self.runtime.is_some()
+    }
+
     /// Why `container` is none of the rule's; `None` if it is one.
     pub(crate) fn mismatch(&self, container: &Container) -> Option<String> {
         let known = identity(container);

@@ -4,12 +4,12 @@
 //! container's author, so nothing else of either language is let through: blocks, partials and helpers could
 //! recurse or grow without bound. What it yields is part of one path component, and no value can make it more.
 
+use seccomp_agent_syscall::nearest;
 use std::collections::BTreeMap;
 
 use handlebars::{Handlebars, no_escape};
 
 use crate::identity::Field;
-use crate::near::nearest;
 
 /// The longest template: room for every field with text around it.
 const MAX_TEMPLATE: usize = 512;

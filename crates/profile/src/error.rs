@@ -1,5 +1,5 @@
 use crate::json::MAX_PROFILE_BYTES;
-use crate::near::nearest;
+use seccomp_agent_syscall::nearest;
 use serde_path_to_error::Path;
 
 /// Why bytes are not a profile.

@@ -38,7 +38,6 @@ mod instruction;
 mod interpret;
 mod json;
 mod multiplex;
-mod near;
 mod normal;
 mod profile;
 mod program;

@@ -1,7 +1,6 @@
 use crate::action::Action;
-use crate::near::nearest;
 use crate::normal::Case;
-use seccomp_agent_syscall::{Arch, Syscall};
+use seccomp_agent_syscall::{Arch, Syscall, nearest};
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::sync::LazyLock;

@@ -14,8 +14,10 @@
 //! assert_eq!(Syscall::new(Arch::X86, 83).name(), Some("symlink"));
 //! ```
 mod arch;
+mod near;
 mod table;
 mod x32;
 
 pub use arch::Arch;
+pub use near::nearest;
 pub use table::{Syscall, is_known_name};

@@ -16,7 +16,7 @@ mod table;
 mod timer;
 mod worker;
 
-use std::cmp::Ordering as Order;
+use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -114,8 +114,7 @@ struct Shared {
     observer: Option<Arc<dyn Observer>>,
     slots: Arc<SlotTable>,
     table: Table,
-    /// All listeners, ordered by [`Listener::compare`], so that a duplicate is found by a few comparisons.
-    all: Mutex<Vec<(Key, Arc<Served>)>>,
+    all: Mutex<BTreeMap<Key, Arc<Served>>>,
     count: AtomicU32,
     delays: Delays,
     monitor: Monitor,
@@ -188,7 +187,7 @@ impl Engine {
 
     /// The containers of all listeners that are being served.
     pub fn containers(&self) -> Vec<Arc<Container>> {
-        self.shared.all().iter().map(|(_, served)| Arc::clone(&served.container)).collect()
+        self.shared.all().values().map(|served| Arc::clone(&served.container)).collect()
     }
 
     /// Answers what is in flight, waits for the handlers to return, for `patience` at most, and ends the
@@ -223,7 +222,7 @@ impl Engine {
             let _ended = monitor.join();
         }
         let all = std::mem::take(&mut *shared.all());
-        for (_, served) in all {
+        for served in all.into_values() {
             shared.forget(&served);
         }
     }
@@ -252,22 +251,21 @@ impl Shared {
             let _set = listener.set_sync_wake_up();
         }
         let mut all = self.all();
-        let place = match find(&all, &listener) {
-            Ok(at) => return Err(EngineError::Duplicate { container: all[at].1.container.id.clone() }),
-            Err(place) => place,
-        };
+        if let Some(first) = duplicate(&listener, &all) {
+            return Err(EngineError::Duplicate { container: first.container.id.clone() });
+        }
         let meter = self.observer.as_ref().map(|observer| observer.listener_added(&container));
         let served = self
             .table
             .insert(|key| Served::new(key, listener, container, registry, meter))
             .ok_or(EngineError::TooMany)?;
-        all.insert(place, (served.key, Arc::clone(&served)));
+        all.insert(served.key, Arc::clone(&served));
         self.count.fetch_add(1, Ordering::Relaxed);
         drop(all);
 
         let data = epoll::EventData::new_u64(served.key.as_u64());
         if let Err(errno) = epoll::add(&self.epoll, &served.listener, data, WATCH) {
-            self.take_out(served.key);
+            self.all().remove(&served.key);
             self.forget(&served);
             return Err(EngineError::Watch(errno));
         }
@@ -279,7 +277,7 @@ impl Shared {
         if let Some(errno) = error {
             tracing::error!(container = served.container.id, error = %errno, "the listener cannot be served any more");
         }
-        self.take_out(served.key);
+        self.all().remove(&served.key);
         self.forget(served);
     }
 
@@ -415,13 +413,6 @@ impl Shared {
         }
     }
 
-    fn take_out(&self, key: Key) {
-        let mut all = self.all();
-        if let Some(at) = all.iter().position(|(other, _)| *other == key) {
-            all.remove(at);
-        }
-    }
-
     fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::SeqCst)
     }
@@ -430,7 +421,7 @@ impl Shared {
         self.workers.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn all(&self) -> MutexGuard<'_, Vec<(Key, Arc<Served>)>> {
+    fn all(&self) -> MutexGuard<'_, BTreeMap<Key, Arc<Served>>> {
         self.all.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -441,7 +432,11 @@ const WATCH: epoll::EventFlags = epoll::EventFlags::IN.union(epoll::EventFlags::
 /// What it watches a parked listener for: HUP, which always comes.
 const WATCH_END: epoll::EventFlags = epoll::EventFlags::ONESHOT;
 
-/// Where `listener` is among `all`, or belongs. A kernel without `kcmp(2)` finds no duplicates.
-fn find(all: &[(Key, Arc<Served>)], listener: &Listener) -> Result<usize, usize> {
-    all.binary_search_by(|(_, served)| served.listener.compare(listener).unwrap_or(Order::Less))
+/// The one of `all` that `listener` is a duplicate of, which takes a look at each unless nobody has claimed it. A
+/// kernel without `kcmp(2)` finds none.
+fn duplicate<'a>(listener: &Listener, all: &'a BTreeMap<Key, Arc<Served>>) -> Option<&'a Arc<Served>> {
+    if listener.claim() == Ok(false) {
+        return None;
+    }
+    all.values().find(|served| served.listener.is_same(listener) == Ok(true))
 }

@@ -66,8 +66,7 @@ pub(super) fn run(shared: &Arc<Shared>, worker: &Worker, mut slot: Slot) {
         }
         let Some(served) = shared.table.find(Key::from_u64(number)) else { continue };
         worker.set_serving(Some(&served));
-        let adopted = served.is_busy() && another_waits;
-        let stop = own(shared, worker, &served, &mut slot, adopted);
+        let stop = own(shared, worker, &served, &mut slot, events[0].flags, another_waits);
         worker.set_serving(None);
         match stop {
             Stop::Pause => shared.wait_again(&served),
@@ -77,21 +76,29 @@ pub(super) fn run(shared: &Arc<Shared>, worker: &Worker, mut slot: Slot) {
     }
 }
 
-/// Receives and answers, alone, until there is a reason to stop.
+/// Receives and answers, alone, until there is a reason to stop. `events` is what epoll has just said.
 ///
 /// A busy listener is *adopted*, while another worker waits for all the others: this one blocks in RECV, the
 /// shortest way from a call to its answer, and the monitor interrupts it when the listener falls idle. From any
-/// other it receives only what is pending.
+/// other it receives only what is pending, and from one that is not busy only the call that epoll has seen.
 fn own(
     shared: &Arc<Shared>,
     worker: &Worker,
     served: &Arc<Served>,
     slot: &mut Slot,
-    mut adopted: bool,
+    events: epoll::EventFlags,
+    another_waits: bool,
 ) -> Stop {
+    let busy = served.is_busy();
+    let batch = if busy { BATCH } else { 1 };
+    let mut adopted = busy && another_waits;
+    let mut pending = match events {
+        events if events.contains(epoll::EventFlags::HUP) => return Stop::End(None),
+        events => events.contains(epoll::EventFlags::IN),
+    };
     let mut received = 0;
     loop {
-        if received == BATCH {
+        if received == batch {
             if !adopted || shared.waiting.load(Ordering::SeqCst) == 0 || shared.is_stopping() {
                 return Stop::Pause;
             }
@@ -100,7 +107,7 @@ fn own(
         if adopted {
             worker.status.receiving();
             shared.monitor.need(Pace::Slow);
-        } else {
+        } else if !std::mem::take(&mut pending) {
             match served.listener.poll() {
                 Ok(events) if events.contains(PollFlags::HUP) => return Stop::End(None),
                 Ok(events) if events.contains(PollFlags::IN) => {}

@@ -105,9 +105,9 @@ fn errors_name_the_place_and_what_was_meant() {
         ),
         (
             rule(
-                r#"{"names": ["read"], "action": "SCMP_ACT_LOG", "args": [{"index": 0, "value": 1, "op": "SCMP_CMP_EG"}]}"#,
+                r#"{"names": ["read"], "action": "SCMP_ACT_LOG", "args": [{"index": 0, "value": 1, "op": "SCMP_CMP_EQL"}]}"#,
             ),
-            "line 3, column 99: syscalls[0].args[0].op: unknown name `SCMP_CMP_EG`, did you mean `SCMP_CMP_EQ`?",
+            "line 3, column 100: syscalls[0].args[0].op: unknown name `SCMP_CMP_EQL`, did you mean `SCMP_CMP_EQ`?",
         ),
         (
             rule(
