@@ -1,4 +1,5 @@
 use std::ffi::CString;
+use std::os::fd::OwnedFd;
 
 use rustix::fs::{AtFlags, XattrFlags};
 use seccomp_agent_nsenter::{AT_FDCWD, Caller, Capabilities, Scene, Target};
@@ -47,18 +48,16 @@ impl Attributes {
         };
         let grant = self.grant(name.as_bytes());
         let target = named(call, caller)?;
-        let apply = |scene: &Scene<'_>| {
-            let file = scene.open(&target)?;
-            match &change {
-                Change::Set(value, flags) => scene.set_attribute(file, &name, value, *flags),
-                Change::Remove => scene.remove_attribute(file, &name),
-            }
+        let find = |scene: &Scene<'_>| scene.open(&target);
+        let apply = |scene: &Scene<'_>, file: OwnedFd| match &change {
+            Change::Set(value, flags) => scene.set_attribute(file, &name, value, *flags),
+            Change::Remove => scene.remove_attribute(file, &name),
         };
         // What CAP_SYS_ADMIN is asked for, it is asked for outside all containers.
         if grant.contains(Capabilities::SYS_ADMIN) {
-            caller.act_outside(|| call.is_valid(), grant, apply)?;
+            caller.act_outside(|| call.is_valid(), grant, find, apply)?;
         } else {
-            caller.act(|| call.is_valid(), grant, apply)?;
+            caller.act(|| call.is_valid(), grant, |scene| apply(scene, find(scene)?))?;
         }
         Ok(Verdict::Return(0))
     }

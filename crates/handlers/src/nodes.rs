@@ -1,5 +1,5 @@
 use rustix::fs::{FileType, makedev, mknodat};
-use seccomp_agent_nsenter::{AT_FDCWD, Caller, Capabilities, EntryPath, Scene};
+use seccomp_agent_nsenter::{AT_FDCWD, Caller, Capabilities, EntryPath, Place, Scene};
 use seccomp_agent_registry::{Call, Container, Errno, Handler, Verdict};
 
 use crate::arguments::{Numbers, permissions};
@@ -48,14 +48,16 @@ impl Nodes {
         let path = call.memory().path(path)?;
         let base = caller.base(dirfd, &path)?;
         let entry = EntryPath::new(&path);
-        let make = |scene: &Scene<'_>| {
-            let place = scene.place(&base, &entry)?;
-            mknodat(place.directory(), place.name(), kind, permissions(mode), makedev(major, minor))
-        };
+        let (find, make) = (
+            |scene: &Scene<'_>| scene.place(&base, &entry),
+            |_: &Scene<'_>, place: Place<'_>| {
+                mknodat(place.directory(), place.name(), kind, permissions(mode), makedev(major, minor))
+            },
+        );
         if self.lists(kind, major, minor) {
-            caller.act_outside(|| call.is_valid(), Capabilities::MKNOD, make)?;
+            caller.act_outside(|| call.is_valid(), Capabilities::MKNOD, find, make)?;
         } else {
-            caller.act(|| call.is_valid(), Capabilities::empty(), make)?;
+            caller.act(|| call.is_valid(), Capabilities::empty(), |scene| make(scene, find(scene)?))?;
         }
         Ok(Verdict::Return(0))
     }

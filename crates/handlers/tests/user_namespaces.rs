@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use rustix::fs::{AtFlags, CWD, Gid, Uid, chownat};
+use rustix::fs::{AtFlags, CWD, Gid, Uid, XattrFlags, chownat};
 use seccomp_agent_handlers::{Attributes, Devices, Directories, Modes, Nodes, Numbers, Owners};
 use seccomp_agent_nsenter::Capabilities;
 use seccomp_agent_registry::Registry;
@@ -215,5 +215,34 @@ fn a_suffix_is_appended_for_them_too() {
     for made in ["w/mine/a-x", "w/private/b-x"] {
         let made = fs::metadata(root.path().join(made)).unwrap();
         assert_eq!((made.uid(), made.gid()), (FIRST, FIRST), "{said}");
+    }
+}
+
+const FILE: &str = "USER_NAMESPACE_TEST_FILE";
+
+/// Does nothing unless another test runs it as a program.
+#[test]
+fn set_attributes() {
+    let Some(file) = std::env::var_os(FILE) else { return };
+    for name in ["trusted.x", "security.x", "user.x"] {
+        println!("{name} {:?}", rustix::fs::setxattr(&file, name, b"1", XattrFlags::empty()));
+    }
+}
+
+#[test]
+fn attributes_that_take_a_capability_outside_are_set_if_they_are_listed() {
+    let root = tree();
+    fs::copy(std::env::current_exe().unwrap(), root.path().join("w/program")).unwrap();
+    let script = format!("{FILE}=mine/file ./program --exact set_attributes --nocapture");
+    for (registry, outcomes) in [(None, ["Err", "Err", "Ok"]), (Some(registry("", &[])), ["Ok", "Err", "Ok"])]
+    {
+        fs::write(root.path().join("w/mine/file"), "").unwrap();
+        chownat(CWD, root.path().join("w/mine/file"), Some(Uid::from_raw(FIRST)), None, AtFlags::empty())
+            .unwrap();
+        let said = inside(registry, root.path(), "", &script);
+        for (name, outcome) in ["trusted.x", "security.x", "user.x"].iter().zip(outcomes) {
+            assert!(said.contains(&format!("{name} {outcome}(")), "{name}: {said}");
+        }
+        fs::remove_file(root.path().join("w/mine/file")).unwrap();
     }
 }
