@@ -14,8 +14,7 @@ use crate::emulate::{Failure, emulate_for, release};
 /// the rights to the file, and no grant gives those.
 ///
 /// For a caller in a user namespace of its own, `security.capability` is what the kernel makes of it there: good for
-/// that namespace only. The others are set with nothing but the grant; what the caller has in its namespace does
-/// not count.
+/// that namespace only. The others are set by the grant alone, on files whose owners its namespace has.
 ///
 /// **Cannot know** who reads the attributes: a program that is given capabilities has them for everybody who
 /// runs it, on the host too if it lies on a volume.
@@ -49,9 +48,14 @@ impl Attributes {
         let grant = self.grant(name.as_bytes());
         let target = named(call, caller)?;
         let find = |scene: &Scene<'_>| scene.open(&target);
-        let apply = |scene: &Scene<'_>, file: OwnedFd| match &change {
-            Change::Set(value, flags) => scene.set_attribute(file, &name, value, *flags),
-            Change::Remove => scene.remove_attribute(file, &name),
+        let apply = |scene: &Scene<'_>, file: OwnedFd| {
+            if scene.is_foreign(&file)? {
+                return Err(Errno::PERM);
+            }
+            match &change {
+                Change::Set(value, flags) => scene.set_attribute(file, &name, value, *flags),
+                Change::Remove => scene.remove_attribute(file, &name),
+            }
         };
         // What CAP_SYS_ADMIN is asked for, it is asked for outside all containers.
         if grant.contains(Capabilities::SYS_ADMIN) {

@@ -14,7 +14,7 @@ use crate::emulate::{Failure, emulate_for, release};
 /// must let the agent make what is listed. The container's still says who may open it. On a file system that is mounted nodev the node is
 /// made and cannot be opened, as natively. For a caller in a user namespace of its own, where nobody can make
 /// devices, a listed one is made with nothing but the grant: it is the caller's user's, and the capabilities that
-/// the caller has in its namespace do not count for the directory.
+/// the caller has in its namespace count for the way to the directory, not for what is in it.
 #[derive(Clone, Debug, Default)]
 pub struct Nodes {
     devices: Vec<Devices>,

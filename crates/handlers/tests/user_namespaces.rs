@@ -233,16 +233,20 @@ fn set_attributes() {
 fn attributes_that_take_a_capability_outside_are_set_if_they_are_listed() {
     let root = tree();
     fs::copy(std::env::current_exe().unwrap(), root.path().join("w/program")).unwrap();
-    let script = format!("{FILE}=mine/file ./program --exact set_attributes --nocapture");
-    for (registry, outcomes) in [(None, ["Err", "Err", "Ok"]), (Some(registry("", &[])), ["Ok", "Err", "Ok"])]
-    {
-        fs::write(root.path().join("w/mine/file"), "").unwrap();
-        chownat(CWD, root.path().join("w/mine/file"), Some(Uid::from_raw(FIRST)), None, AtFlags::empty())
-            .unwrap();
+    fs::write(root.path().join("w/mine/file"), "").unwrap();
+    let file = root.path().join("w/mine/file");
+    chownat(CWD, &file, Some(Uid::from_raw(FIRST)), Some(Gid::from_raw(FIRST)), AtFlags::empty()).unwrap();
+    let granted = || Some(registry("", &[]));
+    for (file, registry, outcomes) in [
+        ("mine/file", None, ["Err", "Err", "Ok"]),
+        ("mine/file", granted(), ["Ok", "Err", "Ok"]),
+        // Ours: nobody inside is its owner.
+        ("ours/file", granted(), ["Err", "Err", "Err"]),
+    ] {
+        let script = format!("{FILE}={file} ./program --exact set_attributes --nocapture");
         let said = inside(registry, root.path(), "", &script);
         for (name, outcome) in ["trusted.x", "security.x", "user.x"].iter().zip(outcomes) {
-            assert!(said.contains(&format!("{name} {outcome}(")), "{name}: {said}");
+            assert!(said.contains(&format!("{name} {outcome}(")), "{file} {name}: {said}");
         }
-        fs::remove_file(root.path().join("w/mine/file")).unwrap();
     }
 }

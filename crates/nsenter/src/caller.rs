@@ -9,6 +9,7 @@ use rustix::process::{chroot, fchdir};
 use rustix::thread::CapabilitySet;
 
 use crate::error::Error;
+use crate::helper::Maps;
 use crate::home::{Away, Home, namespace_id, read_status};
 use crate::keeper::{Keeper, Room};
 use crate::mount::{MountNamespace, PidNamespace};
@@ -183,8 +184,10 @@ impl Caller {
         if let Means::Thread = self.means {
             return self.act(is_valid, grant, |scene| deed(scene, find(scene)?));
         }
+        let maps = Maps::of(self);
+        let maps = maps.map_err(|(step, source)| Error::NoHelper { tid: self.tid, step, source })?;
         let found = self.act(&is_valid, CapabilitySet::empty(), find)?;
-        self.act_on_thread(is_valid, grant, |scene| deed(scene, found))
+        self.act_on_thread(is_valid, grant, |scene| deed(&scene.with_maps(&maps), found))
     }
 
     fn act_on_thread<T>(
