@@ -18,3 +18,4 @@ mod runtimes;
 mod shutdown;
 mod socket;
 mod states;
+mod user_namespaces;

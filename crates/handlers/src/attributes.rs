@@ -1,4 +1,5 @@
 use std::ffi::CString;
+use std::os::fd::OwnedFd;
 
 use rustix::fs::{AtFlags, XattrFlags};
 use seccomp_agent_nsenter::{AT_FDCWD, Caller, Capabilities, Scene, Target};
@@ -14,8 +15,7 @@ use crate::emulate::{Failure, emulate_for, release};
 /// the rights to the file, and no grant gives those.
 ///
 /// For a caller in a user namespace of its own, `security.capability` is what the kernel makes of it there: good for
-/// that namespace only. The others are set with nothing but the grant; what the caller has in its namespace does
-/// not count.
+/// that namespace only. The others are set by the grant alone, on files whose owners its namespace has.
 ///
 /// **Cannot know** who reads the attributes: a program that is given capabilities has them for everybody who
 /// runs it, on the host too if it lies on a volume.
@@ -52,8 +52,11 @@ impl Attributes {
             noted.asks(format_args!("attribute={name:?}")).because(listed(!grant.is_empty()));
         });
         let target = named(call, caller)?;
-        let apply = |scene: &Scene<'_>| {
-            let file = scene.open(&target)?;
+        let find = |scene: &Scene<'_>| scene.open(&target);
+        let apply = |scene: &Scene<'_>, file: OwnedFd| {
+            if scene.is_foreign(&file)? {
+                return Err(Errno::PERM);
+            }
             match &change {
                 Change::Set(value, flags) => scene.set_attribute(file, &name, value, *flags),
                 Change::Remove => scene.remove_attribute(file, &name),
@@ -61,9 +64,9 @@ impl Attributes {
         };
         // What CAP_SYS_ADMIN is asked for, it is asked for outside all containers.
         if grant.contains(Capabilities::SYS_ADMIN) {
-            caller.act_outside(|| call.is_valid(), grant, apply)?;
+            caller.act_outside(|| call.is_valid(), grant, find, apply)?;
         } else {
-            caller.act(|| call.is_valid(), grant, apply)?;
+            caller.act(|| call.is_valid(), grant, |scene| apply(scene, find(scene)?))?;
         }
         Ok(Verdict::Return(0))
     }

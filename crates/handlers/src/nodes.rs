@@ -18,7 +18,7 @@ use crate::openings::RelativePath;
 /// must let the agent make what is listed. The container's still says who may open it. On a file system that is mounted nodev the node is
 /// made and cannot be opened, as natively. For a caller in a user namespace of its own, where nobody can make
 /// devices, a listed one is made with nothing but the grant: it is the caller's user's, and the capabilities that
-/// the caller has in its namespace do not count for the directory.
+/// the caller has in its namespace count for the way to the directory, not for what is in it.
 ///
 /// **Binding.** [`binding`](Self::binding) helps there: where a listed device's node could not be opened (nodev), the
 /// kernel does not make it (EPERM), or the caller is in another user namespace, an empty file is made as the caller,
@@ -87,7 +87,12 @@ impl Nodes {
         match node {
             Some(node) => self.host_nodes.make(call, caller, &wanted, &node)?,
             None if is_listed => {
-                caller.act_outside(|| call.is_valid(), Capabilities::MKNOD, |scene| wanted.make(scene))?;
+                caller.act_outside(
+                    || call.is_valid(),
+                    Capabilities::MKNOD,
+                    |scene| wanted.place(scene),
+                    |_, place| wanted.make_at(&place),
+                )?;
             }
             None => {
                 caller.act(|| call.is_valid(), Capabilities::empty(), |scene| wanted.make(scene))?;

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
-use rustix::fs::{AtFlags, CWD, Gid, Uid, chownat};
+use rustix::fs::{AtFlags, CWD, Gid, Uid, XattrFlags, chownat};
 use seccomp_agent_handlers::{Attributes, Devices, Directories, Modes, Nodes, Numbers, Owners};
 use seccomp_agent_nsenter::Capabilities;
 use seccomp_agent_registry::Registry;
@@ -215,5 +215,38 @@ fn a_suffix_is_appended_for_them_too() {
     for made in ["w/mine/a-x", "w/private/b-x"] {
         let made = fs::metadata(root.path().join(made)).unwrap();
         assert_eq!((made.uid(), made.gid()), (FIRST, FIRST), "{said}");
+    }
+}
+
+const FILE: &str = "USER_NAMESPACE_TEST_FILE";
+
+/// Does nothing unless another test runs it as a program.
+#[test]
+fn set_attributes() {
+    let Some(file) = std::env::var_os(FILE) else { return };
+    for name in ["trusted.x", "security.x", "user.x"] {
+        println!("{name} {:?}", rustix::fs::setxattr(&file, name, b"1", XattrFlags::empty()));
+    }
+}
+
+#[test]
+fn attributes_that_take_a_capability_outside_are_set_if_they_are_listed() {
+    let root = tree();
+    fs::copy(std::env::current_exe().unwrap(), root.path().join("w/program")).unwrap();
+    fs::write(root.path().join("w/mine/file"), "").unwrap();
+    let file = root.path().join("w/mine/file");
+    chownat(CWD, &file, Some(Uid::from_raw(FIRST)), Some(Gid::from_raw(FIRST)), AtFlags::empty()).unwrap();
+    let granted = || Some(registry("", &[]));
+    for (file, registry, outcomes) in [
+        ("mine/file", None, ["Err", "Err", "Ok"]),
+        ("mine/file", granted(), ["Ok", "Err", "Ok"]),
+        // Ours: nobody inside is its owner.
+        ("ours/file", granted(), ["Err", "Err", "Err"]),
+    ] {
+        let script = format!("{FILE}={file} ./program --exact set_attributes --nocapture");
+        let said = inside(registry, root.path(), "", &script);
+        for (name, outcome) in ["trusted.x", "security.x", "user.x"].iter().zip(outcomes) {
+            assert!(said.contains(&format!("{name} {outcome}(")), "{file} {name}: {said}");
+        }
     }
 }

@@ -9,6 +9,7 @@ use rustix::process::{chroot, fchdir};
 use rustix::thread::CapabilitySet;
 
 use crate::error::Error;
+use crate::helper::Maps;
 use crate::home::{Away, Home, namespace_id, read_status};
 use crate::keeper::{Keeper, Room};
 use crate::mount::{MountNamespace, PidNamespace};
@@ -169,19 +170,24 @@ impl Caller {
         }
     }
 
-    /// [`act`](Self::act), with a grant that is worth something in **our** user namespace only: for what the kernel
-    /// lets nobody do in another one, such as making a device. A caller in another one has what is granted and no
-    /// capability of its own, on this thread; files belong to its user, as ours numbers it.
-    pub fn act_outside<T>(
+    /// [`act`](Self::act) in two steps, with a grant that is worth something in **our** user namespace only: for
+    /// what the kernel lets nobody do in another one, such as making a device. `find` looks for what it is to be
+    /// done to, with what the caller may do itself. `deed` does it with what is granted: for a caller in another
+    /// user namespace with nothing else, on this thread, and as the caller's user, as ours numbers it.
+    pub fn act_outside<P, T>(
         &self,
-        is_valid: impl FnOnce() -> bool,
+        is_valid: impl Fn() -> bool,
         grant: CapabilitySet,
-        deed: impl FnOnce(&Scene<'_>) -> Result<T, Errno>,
+        find: impl FnOnce(&Scene<'_>) -> Result<P, Errno>,
+        deed: impl FnOnce(&Scene<'_>, P) -> Result<T, Errno>,
     ) -> Result<T, Error> {
-        match &self.means {
-            Means::Thread => self.act(is_valid, grant, deed),
-            Means::Powerless | Means::Helper(_) => self.act_on_thread(is_valid, grant, deed),
+        if let Means::Thread = self.means {
+            return self.act(is_valid, grant, |scene| deed(scene, find(scene)?));
         }
+        let maps = Maps::of(self);
+        let maps = maps.map_err(|(step, source)| Error::NoHelper { tid: self.tid, step, source })?;
+        let found = self.act(&is_valid, CapabilitySet::empty(), find)?;
+        self.act_on_thread(is_valid, grant, |scene| deed(&scene.with_maps(&maps), found))
     }
 
     fn act_on_thread<T>(

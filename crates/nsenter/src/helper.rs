@@ -4,7 +4,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 use nix::sched::{CloneFlags, setns};
-use rustix::fs::{Gid, Uid};
+use rustix::fs::{Gid, Stat, Uid};
 use rustix::io::Errno;
 use rustix::process::{DumpableBehavior, chroot, dumpable_behavior, fchdir, set_dumpable_behavior, umask};
 use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities, set_thread_groups};
@@ -32,7 +32,7 @@ pub(crate) struct Helper {
 
 /// How ids are numbered in the namespace.
 #[derive(Debug)]
-struct Maps {
+pub(crate) struct Maps {
     users: IdMap,
     groups: IdMap,
 }
@@ -163,12 +163,17 @@ impl Outfit {
 }
 
 impl Maps {
-    fn of(caller: &Caller) -> Result<Self, Refusal> {
+    pub(crate) fn of(caller: &Caller) -> Result<Self, Refusal> {
         let read = |entry| {
             let map = caller.read(entry).map_err(|errno| (entry, errno))?;
             IdMap::parse(&map).ok_or((entry, Errno::INVAL))
         };
         Ok(Self { users: read("uid_map")?, groups: read("gid_map")? })
+    }
+
+    /// Whether the namespace has numbers for a file's owner and group, as we see them.
+    pub(crate) fn have(&self, file: &Stat) -> bool {
+        self.users.inside(file.st_uid).is_some() && self.groups.inside(file.st_gid).is_some()
     }
 
     const fn is_incomplete(&self) -> bool {

@@ -55,7 +55,10 @@ impl<'c> Keeper<'c> {
     /// The room of the helper for a user namespace.
     pub(crate) fn room(self, namespace: NamespaceId) -> Result<Arc<Room>, (&'static str, Errno)> {
         let mut houses = houses();
-        let house = houses.entry(self.container.to_owned()).or_default();
+        if !houses.contains_key(self.container) {
+            houses.insert(self.container.to_owned(), House::default());
+        }
+        let house = houses.get_mut(self.container).ok_or(NOT_FOUND)?;
         house.listeners.insert(self.listener);
         if let Some(at) = house.rooms.iter().position(|room| room.namespace == namespace) {
             house.rooms[at..].rotate_left(1);
@@ -65,9 +68,11 @@ impl<'c> Keeper<'c> {
             house.rooms.push(Arc::new(room));
             drop(left);
         }
-        house.rooms.last().map(Arc::clone).ok_or(("finding its place", Errno::CHILD))
+        house.rooms.last().map(Arc::clone).ok_or(NOT_FOUND)
     }
 }
+
+const NOT_FOUND: (&str, Errno) = ("finding its place", Errno::CHILD);
 
 /// What is kept for one container.
 #[derive(Debug, Default)]

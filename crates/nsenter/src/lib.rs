@@ -39,7 +39,7 @@
 //! # Ok::<(), Error>(())
 //! ```
 //!
-//! It takes `CAP_SYS_PTRACE`, `CAP_SYS_CHROOT`, `CAP_SETUID` and `CAP_SETGID`; mounting takes `CAP_SYS_ADMIN`;
+//! It takes `CAP_SYS_PTRACE`, `CAP_SYS_CHROOT`, `CAP_SETUID` and `CAP_SETGID`; mounting and helpers take `CAP_SYS_ADMIN`;
 //! and nobody is granted what the agent does not have.
 //!
 //! What cannot be taken on: the caller's security label and Landlock domain, its resource limits, and the

@@ -18,7 +18,7 @@ use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, Ordering};
 
 use nix::sys::signal::{SigSet, SigmaskHow, pthread_sigmask};
 use rustix::io::Errno;
-use rustix::process::{Pid, Signal, getpid, getppid, kill_process, pidfd_send_signal};
+use rustix::process::{Pid, Signal, getpid, getppid, kill_process, pidfd_send_signal, test_kill_process};
 use rustix::thread::futex;
 
 use crate::home::from_nix;
@@ -208,7 +208,7 @@ impl Drop for Stack {
 /// Starts the process on `stack`. Until it has ended, this thread must neither touch its thread-local storage,
 /// which errno is in, nor let go of `desk` and `stack`.
 fn bear(desk: &Desk, stack: &Stack) -> Result<Pid, Errno> {
-    // For this thread and for the process, for good.
+    // For good: a handler would run with the storage that is lent to the process.
     pthread_sigmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::all()), None).map_err(from_nix)?;
     // No parent waits in the kernel, as CLONE_VFORK has it: that would count as load for as long as it lasts.
     let flags = libc::CLONE_VM | libc::CLONE_FILES | libc::CLONE_PIDFD;
@@ -222,33 +222,29 @@ fn bear(desk: &Desk, stack: &Stack) -> Result<Pid, Errno> {
 /// Waits until the process has ended. If somebody stops it, which only a signal that cannot be blocked does, it is
 /// killed: it would hold our descriptors beyond our own end.
 fn wait_for_end(pid: Pid) {
-    while let Ok(Change::Stopped) = wait_for_change(pid) {
-        // Its id is its own as long as nobody has waited for its end.
-        let _ = kill_process(pid, Signal::KILL);
+    loop {
+        match wait_for_change(pid) {
+            libc::CLD_EXITED | libc::CLD_KILLED | libc::CLD_DUMPED => return,
+            // Its id is its own as long as nobody has waited for its end.
+            libc::CLD_STOPPED => drop(kill_process(pid, Signal::KILL)),
+            // Libc keeps some signals for itself, and they interrupt the call.
+            _ if test_kill_process(pid).is_err() => return,
+            _ => {}
+        }
     }
 }
 
-enum Change {
-    Stopped,
-    Ended,
-}
-
-/// `waitid(2)` for a child that sends no SIGCHLD, which only `__WALL` finds. As long as the child lives, this must
-/// leave errno alone.
-fn wait_for_change(pid: Pid) -> Result<Change, Errno> {
+/// `waitid(2)` for a child that sends no SIGCHLD, which only `__WALL` finds: what has become of it, or 0 if that
+/// could not be learned. It is not read from errno, which is the child's.
+fn wait_for_change(pid: Pid) -> c_int {
     let mut info = MaybeUninit::<libc::siginfo_t>::zeroed();
     let (id, what) = (pid.as_raw_nonzero().get(), libc::WEXITED | libc::WSTOPPED | libc::__WALL);
-    // SAFETY: a plain system call that writes a `siginfo_t` where there is room for one. It has no reason to fail
-    // while there is such a child, since this thread has all signals blocked.
-    let outcome = unsafe {
+    // SAFETY: a plain system call that writes a `siginfo_t` where there is room for one.
+    unsafe {
         libc::syscall(libc::SYS_waitid, libc::P_PID, id, info.as_mut_ptr(), what, ptr::null_mut::<c_void>())
     };
-    if outcome < 0 {
-        return Err(from_nix(nix::Error::last()));
-    }
     // SAFETY: any bytes are a `siginfo_t`.
-    let info = unsafe { info.assume_init() };
-    Ok(if info.si_code == libc::CLD_STOPPED { Change::Stopped } else { Change::Ended })
+    unsafe { info.assume_init() }.si_code
 }
 
 thread_local! {
@@ -261,6 +257,7 @@ extern "C" fn live(desk: *mut c_void) -> c_int {
     // SAFETY: `bear` passes the `Desk`, which outlives this process.
     let desk = unsafe { &*desk.cast::<Desk>() };
     IS_PROCESS.set(true);
+    block_signals();
     end_with_parent();
     if getppid().map(Pid::as_raw_nonzero) != Some(desk.parent.as_raw_nonzero()) {
         // It has ended before that was said.
@@ -280,6 +277,15 @@ extern "C" fn live(desk: *mut c_void) -> c_int {
         desk.state.store(IDLE, Ordering::Release);
         desk.wake();
     }
+}
+
+/// `rt_sigprocmask(2)`, with the signals that libc keeps for itself, and does not let its own callers block: to it,
+/// this process does not exist.
+fn block_signals() {
+    let all = u64::MAX;
+    let (size, old) = (size_of_val(&all), ptr::null_mut::<c_void>());
+    // SAFETY: a plain system call that reads a mask of the size that is said, alive for the call.
+    unsafe { libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, &raw const all, old, size) };
 }
 
 /// Whether that is who calls. A panic of a closure is not to be reported there: a report takes locks and looks for

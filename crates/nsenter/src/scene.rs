@@ -7,6 +7,7 @@ use rustix::thread::{CapabilitySets, capabilities, set_capabilities};
 
 use crate::caller::{Base, Caller};
 use crate::entry::EntryPath;
+use crate::helper::Maps;
 use crate::own::{Link, OwnLink};
 use crate::raw;
 use crate::walk::{is_procfs, may_search, walk};
@@ -25,6 +26,8 @@ use crate::walk::{is_procfs, may_search, walk};
 pub struct Scene<'a> {
     caller: &'a Caller,
     actor: Actor,
+    /// Where what is done counts outside the caller's user namespace: which ids that has.
+    maps: Option<&'a Maps>,
 }
 
 /// Who acts: a thread of ours, or a helper in the caller's user namespace.
@@ -57,7 +60,15 @@ impl Place<'_> {
 
 impl<'a> Scene<'a> {
     pub(crate) const fn new(caller: &'a Caller, actor: Actor) -> Self {
-        Self { caller, actor }
+        Self { caller, actor, maps: None }
+    }
+
+    /// With the ids of the caller's user namespace.
+    pub(crate) const fn with_maps<'b>(&self, maps: &'b Maps) -> Scene<'b>
+    where
+        'a: 'b,
+    {
+        Scene { caller: self.caller, actor: self.actor, maps: Some(maps) }
     }
 
     pub(crate) const fn caller(&self) -> &'a Caller {
@@ -107,6 +118,13 @@ impl<'a> Scene<'a> {
                 descriptors.and_then(|descriptors| openat(descriptors, number, path, Mode::empty()))
             }
         })
+    }
+
+    /// Whether a file belongs to somebody whom the caller's user namespace has no number for. No capability of
+    /// that namespace reaches such a file, so one that is granted [outside](Caller::act_outside) should not either:
+    /// the kernel's answer is EPERM. False where the caller is acted for with its own capabilities.
+    pub fn is_foreign(&self, file: impl AsFd) -> Result<bool, Errno> {
+        self.maps.map_or(Ok(false), |maps| Ok(!maps.have(&fstat(file)?)))
     }
 
     /// While acting: makes one call with what the acting thread may do at most.

@@ -7,9 +7,11 @@ use std::collections::BTreeSet;
 use std::ffi::CString;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, Gid, Mode, Uid, XattrFlags, chownat, getxattr, mkdirat};
+use rustix::fs::{
+    AtFlags, FileType, Gid, Mode, Uid, XattrFlags, chownat, getxattr, makedev, mkdirat, mknodat,
+};
 use rustix::io::Errno;
 use rustix::mount::{MountPropagationFlags, mount_bind, mount_change};
 use rustix::process::getpid;
@@ -213,27 +215,30 @@ fn what_counts_outside_only_is_done_without_what_the_caller_has_inside() {
     let listener = 0_u64;
     let keeper = Keeper::new("outside", &listener);
     let caller = Caller::open_kept(inside.tid(), keeper).unwrap();
-    let act = || {
-        caller.act_outside(|| true, Capabilities::MKNOD, |_| Ok((capabilities(None)?.effective, getpid())))
-    };
-    assert_eq!(act(), Ok((Capabilities::MKNOD, getpid())));
-    let path = c_path(folder.path().join("null"));
-    let (base, entry) = (caller.base(AT_FDCWD, &path).unwrap(), EntryPath::new(&path));
-    let make = || {
+    let have = || Ok((capabilities(None)?.effective, getpid()));
+    let found = caller.act_outside(|| true, Capabilities::MKNOD, |_| have(), |_, found| Ok((found, have()?)));
+    let ((inside_has, helper), outside) = found.unwrap();
+    assert_eq!(outside, (Capabilities::MKNOD, getpid()));
+    assert!(inside_has.contains(Capabilities::DAC_OVERRIDE) && helper != getpid());
+    let make = |path: PathBuf| {
+        let path = c_path(path);
+        let (base, entry) = (caller.base(AT_FDCWD, &path).unwrap(), EntryPath::new(&path));
         caller.act_outside(
             || true,
             Capabilities::MKNOD,
-            |scene| {
-                let (place, null) = (scene.place(&base, &entry)?, rustix::fs::makedev(1, 3));
-                let kind = rustix::fs::FileType::CharacterDevice;
-                rustix::fs::mknodat(place.directory(), place.name(), kind, Mode::RUSR, null)
+            |scene| scene.place(&base, &entry),
+            |_, place| {
+                let (kind, null) = (FileType::CharacterDevice, makedev(1, 3));
+                mknodat(place.directory(), place.name(), kind, Mode::RUSR, null)
             },
         )
     };
-    assert_eq!(make(), Err(Error::Call(Errno::ACCESS)), "the folder is another user's");
-    chown(folder.path(), Some(100_000), None).unwrap();
-    assert_eq!(make(), Ok(()));
-    assert_eq!(owner(folder.path().join("null")), (100_000, 100_000));
+    assert_eq!(make(folder.path().join("null")), Err(Error::Call(Errno::ACCESS)), "another user's folder");
+    // But it is one that root of the namespace can search.
+    fs::create_dir(folder.path().join("own")).unwrap();
+    chown(folder.path().join("own"), Some(100_000), None).unwrap();
+    assert_eq!(make(folder.path().join("own/null")), Ok(()));
+    assert_eq!(owner(folder.path().join("own/null")), (100_000, 100_000));
     keeper.release();
 }
 
