@@ -19,3 +19,4 @@ mod runtimes;
 mod shutdown;
 mod socket;
 mod states;
+mod user_namespaces;

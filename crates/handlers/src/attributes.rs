@@ -1,17 +1,21 @@
 use std::ffi::CString;
+use std::os::fd::OwnedFd;
 
 use rustix::fs::{AtFlags, XattrFlags};
-use seccomp_agent_nsenter::{AT_FDCWD, Caller, Capabilities, Target};
-use seccomp_agent_registry::{Call, Errno, Handler, Memory, ReadError, Verdict};
+use seccomp_agent_nsenter::{AT_FDCWD, Caller, Capabilities, Scene, Target};
+use seccomp_agent_registry::{Call, Container, Errno, Handler, Memory, ReadError, Verdict};
 
 use crate::arguments::listed;
-use crate::emulate::{Failure, emulate_for};
+use crate::emulate::{Failure, emulate_for, release};
 
 /// `setxattr(2)` and `removexattr(2)`, in their path, link and descriptor forms, made as the caller.
 ///
 /// **Grants**, for attributes whose name begins with a listed prefix, what the kernel asks for: `CAP_SETFCAP` for
 /// `security.capability`, `CAP_SYS_ADMIN` for the rest of `security.` and for `trusted.`. Other attributes take
 /// the rights to the file, and no grant gives those.
+///
+/// For a caller in a user namespace of its own, `security.capability` is what the kernel makes of it there: good for
+/// that namespace only. The others are set by the grant alone, on files whose owners its namespace has.
 ///
 /// **Cannot know** who reads the attributes: a program that is given capabilities has them for everybody who
 /// runs it, on the host too if it lies on a volume.
@@ -48,17 +52,22 @@ impl Attributes {
             noted.asks(format_args!("attribute={name:?}")).because(listed(!grant.is_empty()));
         });
         let target = named(call, caller)?;
-        caller.act(
-            || call.is_valid(),
-            grant,
-            |scene| {
-                let file = scene.open(&target)?;
-                match &change {
-                    Change::Set(value, flags) => scene.set_attribute(file, &name, value, *flags),
-                    Change::Remove => scene.remove_attribute(file, &name),
-                }
-            },
-        )?;
+        let find = |scene: &Scene<'_>| scene.open(&target);
+        let apply = |scene: &Scene<'_>, file: OwnedFd| {
+            if scene.is_foreign(&file)? {
+                return Err(Errno::PERM);
+            }
+            match &change {
+                Change::Set(value, flags) => scene.set_attribute(file, &name, value, *flags),
+                Change::Remove => scene.remove_attribute(file, &name),
+            }
+        };
+        // What CAP_SYS_ADMIN is asked for, it is asked for outside all containers.
+        if grant.contains(Capabilities::SYS_ADMIN) {
+            caller.act_outside(|| call.is_valid(), grant, find, apply)?;
+        } else {
+            caller.act(|| call.is_valid(), grant, |scene| apply(scene, find(scene)?))?;
+        }
         Ok(Verdict::Return(0))
     }
 
@@ -82,6 +91,10 @@ impl Handler for Attributes {
 
     fn name(&self) -> &'static str {
         "attributes"
+    }
+
+    fn ended(&self, container: &Container) {
+        release(container);
     }
 }
 

@@ -1,7 +1,7 @@
 use std::time::Instant;
 
-use seccomp_agent_nsenter::{Caller, Error};
-use seccomp_agent_registry::{Call, Errno, ReadError, Verdict};
+use seccomp_agent_nsenter::{Caller, Error, Keeper};
+use seccomp_agent_registry::{Call, Container, Errno, ReadError, Verdict};
 
 use crate::limit::Limit;
 
@@ -73,16 +73,37 @@ fn warn(call: &Call<'_>, failure: Failure) {
 /// How many failures are logged in 10 s: enough to see what is wrong.
 const MAX_WARNINGS: u32 = 10;
 
-/// [`emulate`], as the caller and with what is granted to it.
+/// [`emulate`], as the caller and with what is granted to it. In a user namespace of its own, that is what is
+/// granted there: a helper acts for it, which the handler [releases](release) in [`Handler::ended`].
 ///
-/// A caller in another user namespace than ours continues: its capabilities count there, and ours, granted or
-/// not, do not. The kernel does for it exactly what it may do itself.
+/// Where there can be no helper, the caller continues: the kernel does for it exactly what it may do itself.
+///
+/// [`Handler::ended`]: seccomp_agent_registry::Handler::ended
 pub fn emulate_for(
     call: &Call<'_>,
     deed: impl FnOnce(&Call<'_>, &Caller) -> Result<Verdict, Failure>,
 ) -> Verdict {
-    emulate(call, |call| {
-        let caller = Caller::open(call.tid())?;
-        if caller.is_in_our_user_namespace() { deed(call, &caller) } else { Ok(Verdict::Continue) }
+    emulate(call, |call| match deed(call, &open_caller(call)?) {
+        Err(failure @ Failure::Act(Error::NoHelper { .. })) => {
+            warn(call, failure);
+            Ok(Verdict::Continue)
+        }
+        done => done,
     })
+}
+
+/// The caller of a call, and the helper that acts for it if it is in a user namespace of its own.
+pub fn open_caller(call: &Call<'_>) -> Result<Caller, Error> {
+    Caller::open_kept(call.tid(), keeper(call.container()))
+}
+
+/// Lets go of the helpers that acted for the callers of a listener: for [`Handler::ended`].
+///
+/// [`Handler::ended`]: seccomp_agent_registry::Handler::ended
+pub fn release(container: &Container) {
+    keeper(container).release();
+}
+
+fn keeper(container: &Container) -> Keeper<'_> {
+    Keeper::new(&container.id, container)
 }

@@ -35,10 +35,16 @@ pub(crate) struct Wanted {
 impl Wanted {
     /// While acting: makes the node.
     pub(crate) fn make(&self, scene: &Scene<'_>) -> Result<(), Errno> {
-        self.make_at(&scene.place(&self.base, &self.entry)?)
+        self.make_at(&self.place(scene)?)
     }
 
-    fn make_at(&self, place: &Place<'_>) -> Result<(), Errno> {
+    /// While acting: finds where.
+    pub(crate) fn place(&self, scene: &Scene<'_>) -> Result<Place<'_>, Errno> {
+        scene.place(&self.base, &self.entry)
+    }
+
+    /// While acting: makes the node there.
+    pub(crate) fn make_at(&self, place: &Place<'_>) -> Result<(), Errno> {
         mknodat(place.directory(), place.name(), self.kind, self.permissions, self.device)
     }
 }
@@ -52,10 +58,6 @@ struct MountPoint<'w> {
 impl HostNodes {
     pub(crate) const fn at(paths: Vec<CString>) -> Self {
         Self { paths, bound: AtomicU32::new(0) }
-    }
-
-    pub(crate) const fn is_empty(&self) -> bool {
-        self.paths.is_empty()
     }
 
     /// The host's node of a device, if it is where it is said to be.
@@ -82,7 +84,7 @@ impl HostNodes {
             || call.is_valid(),
             Capabilities::MKNOD,
             |scene| {
-                let place = scene.place(&wanted.base, &wanted.entry)?;
+                let place = wanted.place(scene)?;
                 let flags = fstatvfs(place.directory())?.f_flag;
                 if !is_elsewhere && !flags.contains(StatVfsMountFlags::NODEV) {
                     match wanted.make_at(&place) {

@@ -21,13 +21,14 @@
 //!
 //! # The next handler
 //! A handler that acts copies its arguments and acts as the caller with what it grants. [`emulate_for`] opens the
-//! caller and turns what goes wrong into the answer:
+//! caller and turns what goes wrong into the answer; [`release`] lets go of the helpers that have acted for callers
+//! with a user namespace of their own:
 //!
 //! ```
 //! use rustix::fs::symlinkat;
-//! use seccomp_agent_handlers::{Failure, emulate_for};
+//! use seccomp_agent_handlers::{Failure, emulate_for, release};
 //! use seccomp_agent_nsenter::{Base, Caller, Capabilities, EntryPath};
-//! use seccomp_agent_registry::{Call, Handler, Registry, Verdict};
+//! use seccomp_agent_registry::{Call, Container, Handler, Registry, Verdict};
 //!
 //! /// `symlink`, with no grant: as the caller could have done itself.
 //! struct Symlinks;
@@ -35,6 +36,10 @@
 //! impl Handler for Symlinks {
 //!     fn handle(&self, call: &Call<'_>) -> Verdict {
 //!         emulate_for(call, link)
+//!     }
+//!
+//!     fn ended(&self, container: &Container) {
+//!         release(container);
 //!     }
 //! }
 //!
@@ -77,7 +82,7 @@ pub use attributes::Attributes;
 pub use audit::Audit;
 pub use demo::demo_basic;
 pub use directories::Directories;
-pub use emulate::{Failure, emulate, emulate_for};
+pub use emulate::{Failure, emulate, emulate_for, open_caller, release};
 pub use executions::Executions;
 pub use freeze::Freeze;
 pub use modes::Modes;

@@ -2,10 +2,10 @@ use std::ffi::CString;
 
 use rustix::fs::{FileType, makedev};
 use seccomp_agent_nsenter::{AT_FDCWD, Caller, Capabilities, EntryPath};
-use seccomp_agent_registry::{Call, Errno, Handler, Verdict};
+use seccomp_agent_registry::{Call, Container, Errno, Handler, Verdict};
 
 use crate::arguments::{Numbers, listed, permissions};
-use crate::emulate::{Failure, emulate};
+use crate::emulate::{Failure, emulate_for, release};
 use crate::host_nodes::{HostNodes, Wanted};
 use crate::openings::RelativePath;
 
@@ -16,7 +16,9 @@ use crate::openings::RelativePath;
 ///
 /// **Cannot know** what the container's device cgroup says about making the node: the agent's own decides, so it
 /// must let the agent make what is listed. The container's still says who may open it. On a file system that is mounted nodev the node is
-/// made and cannot be opened, as natively. A caller in a user namespace of its own makes no devices.
+/// made and cannot be opened, as natively. For a caller in a user namespace of its own, where nobody can make
+/// devices, a listed one is made with nothing but the grant: it is the caller's user's, and the capabilities that
+/// the caller has in its namespace count for the way to the directory, not for what is in it.
 ///
 /// **Binding.** [`binding`](Self::binding) helps there: where a listed device's node could not be opened (nodev), the
 /// kernel does not make it (EPERM), or the caller is in another user namespace, an empty file is made as the caller,
@@ -84,10 +86,16 @@ impl Nodes {
         let node = if is_listed { self.host_nodes.find(kind, wanted.device) } else { None };
         match node {
             Some(node) => self.host_nodes.make(call, caller, &wanted, &node)?,
-            None if !caller.is_in_our_user_namespace() => return Ok(Verdict::Continue),
+            None if is_listed => {
+                caller.act_outside(
+                    || call.is_valid(),
+                    Capabilities::MKNOD,
+                    |scene| wanted.place(scene),
+                    |_, place| wanted.make_at(&place),
+                )?;
+            }
             None => {
-                let grant = if is_listed { Capabilities::MKNOD } else { Capabilities::empty() };
-                caller.act(|| call.is_valid(), grant, |scene| wanted.make(scene))?;
+                caller.act(|| call.is_valid(), Capabilities::empty(), |scene| wanted.make(scene))?;
             }
         }
         Ok(Verdict::Return(0))
@@ -107,20 +115,15 @@ impl Nodes {
 
 impl Handler for Nodes {
     fn handle(&self, call: &Call<'_>) -> Verdict {
-        emulate(call, |call| {
-            let caller = Caller::open(call.tid())?;
-            let may_bind = !self.host_nodes.is_empty();
-            if may_bind || caller.is_in_our_user_namespace() {
-                self.make(call, &caller)
-            } else {
-                // It gets from the kernel exactly what it may have itself.
-                Ok(Verdict::Continue)
-            }
-        })
+        emulate_for(call, |call, caller| self.make(call, caller))
     }
 
     fn name(&self) -> &'static str {
         "nodes"
+    }
+
+    fn ended(&self, container: &Container) {
+        release(container);
     }
 }
 

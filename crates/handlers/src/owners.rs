@@ -1,14 +1,16 @@
 use rustix::fs::{AtFlags, Gid, Uid, chownat};
 use seccomp_agent_nsenter::{AT_FDCWD, Caller, Capabilities, Target};
-use seccomp_agent_registry::{Arch, Call, Handler, Verdict};
+use seccomp_agent_registry::{Arch, Call, Container, Handler, Verdict};
 
 use crate::arguments::{Numbers, listed, lookup_flags};
-use crate::emulate::{Failure, emulate_for};
+use crate::emulate::{Failure, emulate_for, release};
 
 /// `chown(2)`, `lchown(2)`, `fchown(2)` and `fchownat(2)`, made as the caller.
 ///
 /// **Grants** `CAP_CHOWN` where the new owner and the new group, as far as they are given, are both listed.
 /// Any other change is made with what the caller has.
+///
+/// In a user namespace of its own the ids are those of the caller's namespace, in its call and in the lists.
 ///
 /// **Cannot know** whose file it was: with the grant any file that the container can reach can be given to the
 /// listed ids, but for entries of procfs: they are the host's as well, and refused with EPERM. The kernel drops
@@ -54,6 +56,10 @@ impl Handler for Owners {
 
     fn name(&self) -> &'static str {
         "owners"
+    }
+
+    fn ended(&self, container: &Container) {
+        release(container);
     }
 }
 

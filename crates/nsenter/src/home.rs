@@ -13,6 +13,7 @@ use rustix::process::{chroot, fchdir, umask};
 use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities, set_thread_groups};
 
 use crate::error::Error;
+use crate::process::is_process;
 use crate::raw;
 use crate::status::{Credentials, MAX_STATUS, Status};
 
@@ -239,6 +240,9 @@ fn restore_before_panics_are_reported() {
     INSTALLED.call_once(|| {
         let report = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {
+            if is_process() {
+                return;
+            }
             // A thread whose locals are gone already acts for nobody.
             let _ = HOME.try_with(|home| home.get().map(|home| go_home(home)));
             report(panic);

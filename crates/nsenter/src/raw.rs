@@ -189,7 +189,7 @@ extern "C" fn opener(job: *mut c_void) -> libc::c_int {
 }
 
 /// A child is killed when the thread that started it ends (`prctl(2)`, `PR_SET_PDEATHSIG`).
-fn end_with_parent() {
+pub(crate) fn end_with_parent() {
     // SAFETY: a plain system call. It changes the calling process only, and cannot fail with these arguments.
     unsafe { libc::syscall(libc::SYS_prctl, libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0) };
 }

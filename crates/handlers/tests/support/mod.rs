@@ -137,7 +137,7 @@ pub(crate) fn serve(listener: OwnedFd, registry: &Registry, features: Features) 
     loop {
         wait(&listener);
         if listener.poll().unwrap().contains(PollFlags::HUP) {
-            return;
+            return registry.ended(&container);
         }
         let notification = match listener.receive(&mut slot) {
             Ok(notification) => notification,
