@@ -10,6 +10,7 @@ mod churn;
 mod command_line;
 mod custom_agent;
 mod demo;
+mod emulation;
 mod handshake;
 mod metrics;
 mod oci_runtime;

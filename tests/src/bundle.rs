@@ -64,6 +64,17 @@ impl Bundle {
         self
     }
 
+    /// Takes capabilities away from the container.
+    #[must_use]
+    pub fn without_capabilities(mut self, taken: &[&str]) -> Self {
+        for set in ["bounding", "effective", "permitted"] {
+            if let Some(set) = self.config["process"]["capabilities"][set].as_array_mut() {
+                set.retain(|capability| !taken.iter().any(|taken| capability == taken));
+            }
+        }
+        self
+    }
+
     /// Lets the container gain privileges by executing a set-user-id file.
     #[must_use]
     pub fn new_privileges(mut self) -> Self {

@@ -14,7 +14,8 @@ use crate::emulate::{Failure, emulate_for, release};
 ///
 /// **Cannot know** whose file it was: with the grant any file that the container can reach can be given to the
 /// listed ids, but for entries of procfs: they are the host's as well, and refused with EPERM. The kernel drops
-/// set-user-ID and set-group-ID bits and file capabilities as ever.
+/// set-user-ID and set-group-ID bits and file capabilities as ever; to drop the bits of a file that is not the
+/// caller's it asks for `CAP_FOWNER` as well, and refuses without.
 #[derive(Clone, Debug)]
 pub struct Owners {
     users: Numbers,

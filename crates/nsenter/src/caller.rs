@@ -10,7 +10,7 @@ use rustix::thread::CapabilitySet;
 
 use crate::error::Error;
 use crate::helper::Maps;
-use crate::home::{Away, Home, namespace_id, read_status};
+use crate::home::{Away, Home, Task, namespace_id, read_status};
 use crate::keeper::{Keeper, Room};
 use crate::mount::{MountNamespace, PidNamespace};
 use crate::own::Names;
@@ -25,10 +25,9 @@ use crate::status::{Credentials, Status, parse_flags};
 pub struct Caller {
     tid: u32,
     home: Rc<Home>,
-    /// Its directory in our procfs. Whatever is looked up there is this task's, or nobody's.
-    proc: OwnedFd,
+    task: Rc<Task>,
     /// The directory of its process, if that is another.
-    process: Option<OwnedFd>,
+    process: Option<Rc<OwnedFd>>,
     names: Names,
     root: OwnedFd,
     cwd: OwnedFd,
@@ -75,20 +74,27 @@ impl Caller {
             }
         };
         let path = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-        let folder_of = |task: u32| {
-            openat(&home.proc, task.to_string(), path, Mode::empty()).map_err(failed("the directory"))
+        let last = home.last_task(tid).and_then(|task| task.status().ok().map(|status| (task, status)));
+        let (task, status) = if let Some(last) = last {
+            last
+        } else {
+            let task = home.open_task(tid).map_err(failed("the directory"))?;
+            let status = task.status().map_err(failed("status"))?;
+            (task, status)
         };
-        let proc = folder_of(tid)?;
-        let folder = |name: &'static str| openat(&proc, name, path, Mode::empty()).map_err(failed(name));
+        let folder = |name: &'static str| openat(&task.proc, name, path, Mode::empty()).map_err(failed(name));
         let (root, cwd) = (folder("root")?, folder("cwd")?);
-        let status = read_status(proc.as_fd(), "status").map_err(failed("status"))?;
         let Status { tgid, names, credentials } = Status::parse(&status).map_err(|field| match field {
             // The kernel leaves it out of the status of a task that ends.
             "Umask" => Error::Gone,
             field => Error::Status { tid, field },
         })?;
-        let process = if tgid == tid { None } else { Some(folder_of(tgid)?) };
-        let user_namespace = namespace_id(proc.as_fd(), "ns/user").map_err(failed("ns/user"))?;
+        let process = if tgid == tid {
+            None
+        } else {
+            Some(home.process(&task, tgid).map_err(failed("the directory"))?)
+        };
+        let user_namespace = namespace_id(task.proc.as_fd(), "ns/user").map_err(failed("ns/user"))?;
         let means = match keeper {
             _ if user_namespace == home.user_namespace => Means::Thread,
             None => Means::Powerless,
@@ -100,7 +106,7 @@ impl Caller {
                 }))
             }
         };
-        Ok(Self { tid, home, proc, process, names, root, cwd, credentials, means })
+        Ok(Self { tid, home, task, process, names, root, cwd, credentials, means })
     }
 
     /// The thread id.
@@ -221,7 +227,7 @@ impl Caller {
     /// Holds what the caller has open as `fd`, as `O_PATH`: EBADF if nothing.
     pub(crate) fn open_descriptor(&self, fd: i32) -> Result<OwnedFd, Error> {
         self.of_descriptor("fd", fd, |entry| {
-            openat(&self.proc, entry, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+            openat(&self.task.proc, entry, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
         })
     }
 
@@ -236,7 +242,7 @@ impl Caller {
 
     /// How the caller has opened `fd`.
     pub(crate) fn descriptor_flags(&self, fd: i32) -> Result<OFlags, Error> {
-        let info = self.of_descriptor("fdinfo", fd, |entry| read_status(self.proc.as_fd(), entry))?;
+        let info = self.of_descriptor("fdinfo", fd, |entry| read_status(self.task.proc.as_fd(), entry))?;
         let flags = parse_flags(&info).ok_or(Error::Status { tid: self.tid, field: "flags" })?;
         Ok(OFlags::from_bits_retain(flags))
     }
@@ -272,29 +278,29 @@ impl Caller {
 
     /// The user namespace that it was in when it was opened.
     pub(crate) fn user_namespace(&self) -> Result<OwnedFd, Errno> {
-        openat(&self.proc, "ns/user", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
+        openat(&self.task.proc, "ns/user", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())
     }
 
     /// The whole of a file in its directory of procfs.
     pub(crate) fn read(&self, entry: &str) -> Result<Vec<u8>, Errno> {
-        read_status(self.proc.as_fd(), entry)
+        read_status(self.task.proc.as_fd(), entry)
     }
 
     /// Its directory in our procfs, or its process's, which may be another.
     pub(crate) fn folder(&self, of_thread: bool) -> &OwnedFd {
         match &self.process {
             Some(process) if !of_thread => process,
-            _ => &self.proc,
+            _ => &self.task.proc,
         }
     }
 
     fn namespace(&self, entry: &'static str) -> Result<OwnedFd, Error> {
-        openat(&self.proc, entry, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).map_err(
-            |errno| match errno {
+        openat(&self.task.proc, entry, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).map_err(|errno| {
+            match errno {
                 Errno::NOENT | Errno::SRCH => Error::Gone,
                 source => Error::Open { tid: self.tid, entry, source },
-            },
-        )
+            }
+        })
     }
 }
 
