@@ -232,7 +232,10 @@ fn set_attributes() {
 #[test]
 fn attributes_that_take_a_capability_outside_are_set_if_they_are_listed() {
     let root = tree();
-    fs::copy(std::env::current_exe().unwrap(), root.path().join("w/program")).unwrap();
+    // Not by this process: what it starts meanwhile would keep the program open for writing.
+    let program = root.path().join("w/program");
+    let copied = Command::new("cp").arg(std::env::current_exe().unwrap()).arg(program).status();
+    assert!(copied.unwrap().success());
     fs::write(root.path().join("w/mine/file"), "").unwrap();
     let file = root.path().join("w/mine/file");
     chownat(CWD, &file, Some(Uid::from_raw(FIRST)), Some(Gid::from_raw(FIRST)), AtFlags::empty()).unwrap();
