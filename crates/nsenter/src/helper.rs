@@ -13,7 +13,7 @@ use crate::caller::Caller;
 use crate::error::Error;
 use crate::home::{Home, from_nix, read_status};
 use crate::id_map::IdMap;
-use crate::process::Process;
+use crate::process::{Process, end_with_parent};
 use crate::raw;
 use crate::scene::{Actor, Scene};
 
@@ -184,7 +184,7 @@ impl Maps {
 /// What has to be seen to after each change of ids, which the kernel takes as a reason to forget who is to be told
 /// of the parent's end, and to look again who may trace the process.
 fn settle() -> Result<(), Refusal> {
-    raw::end_with_parent();
+    end_with_parent();
     match dumpable_behavior() {
         // Somebody has changed the setting below. What could be traced from the container must not live on.
         Ok(DumpableBehavior::Dumpable) | Err(_) => raw::end_thread(),

@@ -22,7 +22,7 @@ use rustix::process::{Pid, Signal, getpid, getppid, kill_process, pidfd_send_sig
 use rustix::thread::futex;
 
 use crate::home::from_nix;
-use crate::raw::end_with_parent;
+use crate::raw;
 
 /// The process, as whoever has started it sees it. Dropping it kills the process.
 #[derive(Debug)]
@@ -248,21 +248,16 @@ fn wait_for_change(pid: Pid) -> c_int {
 }
 
 thread_local! {
-    /// Whether this is the thread-local storage of such a process.
-    static IS_PROCESS: Cell<bool> = const { Cell::new(false) };
+    /// Who has started this process, in the thread-local storage of such a process.
+    static PARENT: Cell<Option<Pid>> = const { Cell::new(None) };
 }
 
 /// The life of the process.
 extern "C" fn live(desk: *mut c_void) -> c_int {
     // SAFETY: `bear` passes the `Desk`, which outlives this process.
     let desk = unsafe { &*desk.cast::<Desk>() };
-    IS_PROCESS.set(true);
-    block_signals();
+    PARENT.set(Some(desk.parent));
     end_with_parent();
-    if getppid().map(Pid::as_raw_nonzero) != Some(desk.parent.as_raw_nonzero()) {
-        // It has ended before that was said.
-        return 0;
-    }
     desk.state.store(IDLE, Ordering::Release);
     desk.wake();
     loop {
@@ -288,8 +283,18 @@ fn block_signals() {
     unsafe { libc::syscall(libc::SYS_rt_sigprocmask, libc::SIG_SETMASK, &raw const all, old, size) };
 }
 
+/// Ends the process with whoever has started it. To be said again after each change of ids, which the kernel takes as a
+/// reason to forget it.
+pub(crate) fn end_with_parent() {
+    raw::end_with_parent();
+    if getppid() != PARENT.get() {
+        // It has ended before that was said.
+        raw::exit();
+    }
+}
+
 /// Whether that is who calls. A panic of a closure is not to be reported there: a report takes locks and looks for
 /// files, in the container.
 pub(crate) fn is_process() -> bool {
-    IS_PROCESS.try_with(Cell::get).unwrap_or(false)
+    PARENT.try_with(Cell::get).is_ok_and(|parent| parent.is_some())
 }

@@ -82,6 +82,11 @@ pub(crate) fn end_thread() -> ! {
     const LAST_WORDS: &[u8] = b"a thread could not leave a container and ends; one call stays unanswered\n";
     // A plain write to a descriptor that is open: it looks nothing up in the container.
     let _ = nix::unistd::write(std::io::stderr(), LAST_WORDS);
+    exit()
+}
+
+/// `_exit(2)` of the calling thread: [`end_thread`] without a word.
+pub(crate) fn exit() -> ! {
     loop {
         // SAFETY: ends this thread only. Its stack stays mapped while its handle is not joined, and no frame on
         // it runs again; whoever joins it finds no result and panics rather than reading one.
