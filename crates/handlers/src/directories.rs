@@ -37,13 +37,19 @@ impl Directories {
             _ => (call.int_arg(0), call.arg(1), call.arg(2)),
         };
         let path = call.memory().path(path)?;
+        let mode = permissions(mode);
+        call.note(|noted| {
+            noted.path(&path).asks(format_args!("mode={:04o}", mode.as_raw_mode()));
+            if !self.suffix.is_empty() {
+                noted.asks(format_args!("suffix={:?}", self.suffix));
+            }
+        });
         let caller = Caller::open(call.tid())?;
         if self.suffix.is_empty() && !caller.is_in_our_user_namespace() {
             return Ok(Verdict::Continue);
         }
         let base = caller.base(dirfd, &path)?;
         let entry = EntryPath::with_suffix(&path, &self.suffix);
-        let mode = permissions(mode);
         caller.act(
             || call.is_valid(),
             Capabilities::empty(),
@@ -59,5 +65,9 @@ impl Directories {
 impl Handler for Directories {
     fn handle(&self, call: &Call<'_>) -> Verdict {
         emulate(call, |call| self.make(call))
+    }
+
+    fn name(&self) -> &'static str {
+        "directories"
     }
 }

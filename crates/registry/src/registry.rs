@@ -58,6 +58,7 @@ impl Registry {
         for (call, handler) in &mut self.handlers {
             *handler = layer.wrap(call.name().unwrap_or_default(), Arc::clone(handler));
         }
+        self.otherwise = self.otherwise.take().map(|handler| layer.wrap("", handler));
         self
     }
 
@@ -132,7 +133,9 @@ mod tests {
         }
         let mut registry = Registry::new();
         registry.on("getppid", |_: &Call<'_>| Verdict::Return(1)).unwrap();
+        registry.otherwise(|_: &Call<'_>| Verdict::Return(4));
         registry.layer(&Plus(2)).layer(&Plus(3));
         assert_eq!(ask(&registry, Arch::native(), "getppid"), Verdict::Return(123));
+        assert_eq!(ask(&registry, Arch::native(), "getpid"), Verdict::Return(423));
     }
 }
