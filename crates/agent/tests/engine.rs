@@ -92,6 +92,21 @@ fn each_verdict_reaches_the_caller() {
 }
 
 #[test]
+fn a_caller_that_is_killed_takes_nobody_along() {
+    let _alone = alone();
+    let engine = engine();
+    let script = "mkdir /tmp/never; echo $?; mkdir /tmp/never; echo $?";
+    let shell =
+        move || std::process::Command::new("/bin/busybox").args(["sh", "-c", script]).output().unwrap();
+    let mkdir = if cfg!(target_arch = "x86_64") { "mkdir" } else { "mkdirat" };
+    let (listener, caller) = container::start(&[mkdir], Flags::empty(), shell);
+    serve(&engine, listener, registry(mkdir, |_: &Call<'_>| Verdict::Kill));
+    let said = caller.join().unwrap();
+    // 128 and SIGKILL: of each of both processes, not of the shell that has started them.
+    assert_eq!(String::from_utf8_lossy(&said.stdout), "137\n137\n", "{said:?}");
+}
+
+#[test]
 fn a_call_without_a_handler_continues() {
     let _alone = alone();
     let engine = engine();

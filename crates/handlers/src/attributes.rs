@@ -5,6 +5,7 @@ use rustix::fs::{AtFlags, XattrFlags};
 use seccomp_agent_nsenter::{AT_FDCWD, Caller, Capabilities, Scene, Target};
 use seccomp_agent_registry::{Call, Container, Errno, Handler, Memory, ReadError, Verdict};
 
+use crate::arguments::listed;
 use crate::emulate::{Failure, emulate_for, release};
 
 /// `setxattr(2)` and `removexattr(2)`, in their path, link and descriptor forms, made as the caller.
@@ -46,6 +47,10 @@ impl Attributes {
             None => Change::Remove,
         };
         let grant = self.grant(name.as_bytes());
+        call.note(|noted| {
+            let name = name.to_string_lossy();
+            noted.asks(format_args!("attribute={name:?}")).because(listed(!grant.is_empty()));
+        });
         let target = named(call, caller)?;
         let find = |scene: &Scene<'_>| scene.open(&target);
         let apply = |scene: &Scene<'_>, file: OwnedFd| {
@@ -87,6 +92,10 @@ impl Handler for Attributes {
     fn ended(&self, container: &Container) {
         release(container);
     }
+
+    fn name(&self) -> &'static str {
+        "attributes"
+    }
 }
 
 enum Change {
@@ -97,11 +106,19 @@ enum Change {
 /// Whose attribute is changed.
 fn named(call: &Call<'_>, caller: &Caller) -> Result<Target, Failure> {
     let flags = match call.syscall().name() {
-        Some("fsetxattr" | "fremovexattr") => return Ok(caller.descriptor(call.int_arg(0))?),
+        Some("fsetxattr" | "fremovexattr") => {
+            call.note(|noted| {
+                noted.asks(format_args!("fd={}", call.int_arg(0)));
+            });
+            return Ok(caller.descriptor(call.int_arg(0))?);
+        }
         Some("lsetxattr" | "lremovexattr") => AtFlags::SYMLINK_NOFOLLOW,
         _ => AtFlags::empty(),
     };
     let path = call.memory().path(call.arg(0))?;
+    call.note(|noted| {
+        noted.path(&path);
+    });
     Ok(caller.target(AT_FDCWD, &path, flags)?)
 }
 

@@ -36,9 +36,15 @@ impl Directories {
             _ => (call.int_arg(0), call.arg(1), call.arg(2)),
         };
         let path = call.memory().path(path)?;
+        let mode = permissions(mode);
+        call.note(|noted| {
+            noted.path(&path).asks(format_args!("mode={:04o}", mode.as_raw_mode()));
+            if !self.suffix.is_empty() {
+                noted.asks(format_args!("suffix={:?}", self.suffix));
+            }
+        });
         let base = caller.base(dirfd, &path)?;
         let entry = EntryPath::with_suffix(&path, &self.suffix);
-        let mode = permissions(mode);
         caller.act(
             || call.is_valid(),
             Capabilities::empty(),
@@ -62,5 +68,9 @@ impl Handler for Directories {
 
     fn ended(&self, container: &Container) {
         release(container);
+    }
+
+    fn name(&self) -> &'static str {
+        "directories"
     }
 }

@@ -3,7 +3,7 @@ use std::time::Instant;
 use seccomp_agent_nsenter::{Caller, Error, Keeper};
 use seccomp_agent_registry::{Call, Container, Errno, ReadError, Verdict};
 
-use crate::warnings::Warnings;
+use crate::limit::Limit;
 
 /// Why an emulated call fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -44,12 +44,12 @@ impl From<Errno> for Failure {
 /// The answer that `deed` finds by doing something for the caller, or the error that it fails with. A caller
 /// that is not visible in our pid namespace is refused with EPERM; nobody could act for it.
 ///
-/// Failures of our own are logged; of many within seconds, of all containers together, the first few, and how many
-/// were left out.
+/// Failures of our own are [noted](Call::note), or, where nobody takes notes, logged: of many within seconds, of
+/// all containers together, the first few, and how many were left out.
 pub fn emulate(call: &Call<'_>, deed: impl FnOnce(&Call<'_>) -> Result<Verdict, Failure>) -> Verdict {
     let outcome = if call.tid() == 0 { Err(Error::Invisible.into()) } else { deed(call) };
     outcome.unwrap_or_else(|failure| {
-        if failure.is_ours() {
+        if failure.is_ours() && !call.note(|noted| noted.error = Some(failure.to_string())) {
             warn(call, failure);
         }
         Verdict::Errno(failure.errno())
@@ -57,6 +57,7 @@ pub fn emulate(call: &Call<'_>, deed: impl FnOnce(&Call<'_>) -> Result<Verdict, 
 }
 
 fn warn(call: &Call<'_>, failure: Failure) {
+    static WARNINGS: Limit = Limit::of(MAX_WARNINGS);
     if let Some(left_out) = WARNINGS.one_more(Instant::now()) {
         tracing::warn!(
             container = %call.container().id,
@@ -69,7 +70,8 @@ fn warn(call: &Call<'_>, failure: Failure) {
     }
 }
 
-static WARNINGS: Warnings = Warnings::new();
+/// How many failures are logged in 10 s: enough to see what is wrong.
+const MAX_WARNINGS: u32 = 10;
 
 /// [`emulate`], as the caller and with what is granted to it. In a user namespace of its own, that is what is
 /// granted there: a helper acts for it, which the handler [releases](release) in [`Handler::ended`].

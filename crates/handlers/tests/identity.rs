@@ -7,41 +7,56 @@ mod support;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::process::Command;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Duration;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use seccomp_agent_handlers::Modes;
 use seccomp_agent_notify::Features;
 use seccomp_agent_notify::filter::Flags;
 use seccomp_agent_nsenter::Capabilities;
-use seccomp_agent_registry::{Call, Errno, Handler, Registry, Verdict};
+use seccomp_agent_registry::{Call, Handler, Registry, Verdict};
 use support::program::compile;
 use support::tree::build;
 
-/// Long enough for a caller to be replaced by somebody else.
-const LATE: Duration = Duration::from_millis(150);
+/// How long a caller may take to be replaced by somebody else.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The mode that a user tries to give root's file.
+const AS_ROOT: u64 = 0o777;
+
+fn is_roots(tid: u32) -> bool {
+    let status = fs::read_to_string(format!("/proc/{tid}/status"));
+    status.is_ok_and(|status| status.contains("Uid:\t0\t0\t0\t0"))
+}
+
+/// What came of a call: whether the caller's number was root's by then, and whether the call was refused.
+type Seen = Vec<(bool, bool)>;
 
 /// Lets a user's process change a file of root's, and root take its number (`how`) before the agent looks at it.
-/// Gives what the agent found out.
-fn replaced(how: &'static str, flags: Flags) -> Vec<Verdict> {
+/// Gives what came of each call, and the file's mode.
+fn replaced(how: &'static str, flags: Flags) -> (Seen, u32) {
     let root = tempfile::tempdir_in("/tmp").unwrap();
     build(root.path());
     let program = compile("identity", root.path());
     let file = root.path().join("w/file");
-    let (modes, seen) = (Modes::granting(Capabilities::empty()), Arc::new(std::sync::Mutex::new(Vec::new())));
-    let (is_first, answers) = (AtomicU32::new(0), Arc::clone(&seen));
+    let (modes, seen) = (Modes::granting(Capabilities::empty()), Arc::new(Mutex::new(Seen::new())));
+    let calls = Arc::clone(&seen);
+    let [received, done] = ["received", "done"].map(|what| root.path().join("w/file").with_extension(what));
     let mut registry = Registry::new();
     registry
         .on("fchmod", move |call: &Call<'_>| {
-            let first = is_first.fetch_add(1, Ordering::Relaxed) == 0;
-            std::thread::sleep(LATE);
-            let is_root = fs::read_to_string(format!("/proc/{}/status", call.tid()))
-                .is_ok_and(|status| status.contains("Uid:\t0\t0\t0\t0"));
-            assert!(is_root || !first, "nobody has taken the number");
+            if call.arg(1) == AS_ROOT {
+                fs::write(&received, "").unwrap();
+                let start = Instant::now();
+                while !is_roots(call.tid()) && start.elapsed() < PATIENCE {
+                    std::thread::sleep(Duration::from_millis(1));
+                }
+            }
+            let is_root = is_roots(call.tid());
             let verdict = modes.handle(call);
-            answers.lock().unwrap().push(verdict);
-            Verdict::Errno(Errno::INTR)
+            calls.lock().unwrap().push((is_root, matches!(verdict, Verdict::Errno(_))));
+            fs::write(&done, "").unwrap();
+            verdict
         })
         .unwrap();
     let changed = file.clone();
@@ -53,23 +68,21 @@ fn replaced(how: &'static str, flags: Flags) -> Vec<Verdict> {
         move || Command::new(program).arg(how).arg(changed).status().unwrap(),
     );
     assert!(status.success(), "{how}: {status}");
-    let mode = fs::metadata(file).unwrap().mode() & 0o7777;
-    assert_eq!(mode, 0o644, "{how}: changed with the rights of somebody else");
-    std::mem::take(&mut *seen.lock().unwrap())
+    let seen = seen.lock().unwrap().clone();
+    (seen, fs::metadata(file).unwrap().mode() & 0o7777)
 }
 
 #[test]
 fn nothing_is_done_as_the_thread_that_has_executed_under_the_callers_number() {
     for flags in [Flags::empty(), Flags::WAIT_KILLABLE_RECV] {
         if flags == Flags::empty() || Features::probe().wait_killable_recv {
-            let seen = replaced("exec", flags);
-            assert!(matches!(seen[..], [Verdict::Errno(_)]), "{seen:?}");
+            assert_eq!(replaced("exec", flags), (vec![(true, true)], 0o644));
         }
     }
 }
 
 #[test]
 fn nothing_is_done_as_the_process_that_got_the_callers_number_again() {
-    let seen = replaced("reuse", Flags::empty());
-    assert!(matches!(seen[..], [Verdict::Errno(_)]), "{seen:?}");
+    let own_then_roots_then_by_root = vec![(false, false), (true, true), (true, false)];
+    assert_eq!(replaced("reuse", Flags::empty()), (own_then_roots_then_by_root, 0o640));
 }

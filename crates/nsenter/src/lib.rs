@@ -17,7 +17,8 @@
 //!   namespace, where [`Caller::act`] then runs the closure, in shared memory. [`Keeper::release`] ends them.
 //!   [`Caller::act_outside`] is for what takes a capability outside all containers.
 //! - [`MountNamespace::attach`] mounts into the caller's tree.
-//! - [`open_host_file`] opens what a caller is to be handed of the host, with no way beyond it.
+//! - [`open_host_file`] opens what a caller is to be handed of the host, with no way beyond it; [`clone_host_node`]
+//!   makes a device of the host something to mount.
 //!
 //! The order matters: everything is opened and read **before** the notification's validity is asked for, since a
 //! thread id is no identity. [`Caller::act`] asks at the right moment.
@@ -68,7 +69,7 @@ mod walk;
 pub use caller::{AT_FDCWD, Base, Caller};
 pub use entry::EntryPath;
 pub use error::Error;
-pub use host_file::open_host_file;
+pub use host_file::{clone_host_node, find_host_file, open_host_file};
 pub use keeper::Keeper;
 pub use mount::{MountNamespace, PidNamespace};
 pub use rustix::thread::CapabilitySet as Capabilities;

@@ -10,6 +10,7 @@ use nix::sys::signal::{SigSet, SigmaskHow, pthread_sigmask};
 use nix::unistd::{setfsgid, setfsuid};
 use rustix::fs::{Gid, Mode, Uid};
 use rustix::io::Errno;
+use rustix::mount::MountAttrFlags;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
@@ -50,11 +51,20 @@ struct MountAttributes {
     user_namespace: u64,
 }
 
-/// Makes a detached mount read-only (`mount_setattr(2)`). ENOSYS before Linux 5.12.
-pub(crate) fn make_read_only(mount: BorrowedFd<'_>) -> Result<(), Errno> {
+/// Makes a detached mount private, and sets and clears attributes of it (`mount_setattr(2)`). ENOSYS before Linux
+/// 5.12.
+pub(crate) fn change_mount(
+    mount: BorrowedFd<'_>,
+    set: MountAttrFlags,
+    clear: MountAttrFlags,
+) -> Result<(), Errno> {
     const MOUNT_SETATTR: libc::c_long = 442;
-    const READ_ONLY: u64 = 1;
-    let attributes = MountAttributes { set: READ_ONLY, clear: 0, propagation: 0, user_namespace: 0 };
+    let attributes = MountAttributes {
+        set: set.bits().into(),
+        clear: clear.bits().into(),
+        propagation: libc::MS_PRIVATE,
+        user_namespace: 0,
+    };
     let (fd, size) = (mount.as_raw_fd(), size_of::<MountAttributes>());
     // SAFETY: a plain system call; the path is a NUL-terminated literal, and `attributes` is a `struct
     // mount_attr` of the size that is said, alive for the call and only read.

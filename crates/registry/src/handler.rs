@@ -23,6 +23,11 @@ pub trait Handler: Send + Sync {
     fn ended(&self, container: &Container) {
         let _ = container;
     }
+
+    /// What records of decisions call it.
+    fn name(&self) -> &'static str {
+        std::any::type_name::<Self>()
+    }
 }
 
 impl<F: Fn(&Call<'_>) -> Verdict + Send + Sync> Handler for F {
@@ -33,7 +38,7 @@ impl<F: Fn(&Call<'_>) -> Verdict + Send + Sync> Handler for F {
 
 /// Wraps handlers, to do something before or after all of them alike.
 pub trait Layer {
-    /// The handler that stands in the place of `inner` for the system call `name`. It need not pass
-    /// [`Handler::ended`] on: the registry tells both.
+    /// The handler that stands in the place of `inner` for the system call `name`, which is empty for the one that
+    /// answers whatever has no handler of its own. It need not pass [`Handler::ended`] on: the registry tells both.
     fn wrap(&self, name: &str, inner: Arc<dyn Handler>) -> Arc<dyn Handler>;
 }

@@ -62,6 +62,10 @@ impl Registry {
             let outer = layer.wrap(call.name().unwrap_or_default(), Arc::clone(handler));
             self.wrapped.push(std::mem::replace(handler, outer));
         }
+        if let Some(handler) = self.otherwise.take() {
+            self.otherwise = Some(layer.wrap("", Arc::clone(&handler)));
+            self.wrapped.push(handler);
+        }
         self
     }
 
@@ -146,8 +150,10 @@ mod tests {
         }
         let mut registry = Registry::new();
         registry.on("getppid", |_: &Call<'_>| Verdict::Return(1)).unwrap();
+        registry.otherwise(|_: &Call<'_>| Verdict::Return(4));
         registry.layer(&Plus(2)).layer(&Plus(3));
         assert_eq!(ask(&registry, Arch::native(), "getppid"), Verdict::Return(123));
+        assert_eq!(ask(&registry, Arch::native(), "getpid"), Verdict::Return(423));
     }
 
     #[test]

@@ -1,7 +1,9 @@
 /* identity exec FILE: an unprivileged process changes the mode of root's FILE when its other thread, which is root,
    takes its number by executing something.
-   identity reuse FILE: it does so when it is killed and root gets its number.
-   No memory is looked at for that call, and the descriptor is the same before and after. */
+   identity reuse FILE: it does so, after a call of its own, when it is killed and root gets its number; then root
+   changes the mode as well.
+   No memory is looked at for that call, and the descriptor is the same before and after. FILE.received is there once
+   the agent has received it, FILE.done once it has looked at it. */
 #define _GNU_SOURCE
 #include <fcntl.h>
 #include <linux/sched.h>
@@ -10,17 +12,25 @@
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 static int file;
+static const char *path;
+
+static void wait_until_received(void) {
+    char name[256];
+    snprintf(name, sizeof name, "%s.received", path);
+    while (access(name, F_OK)) usleep(1000);
+}
 
 static void *take_the_number(void *unused) {
     (void)unused;
-    usleep(20000);
-    execl("/bin/busybox", "busybox", "sleep", "0.3", NULL);
+    wait_until_received();
+    execl("/bin/busybox", "busybox", "sh", "-c", "until [ -e $0.done ]; do busybox sleep 0.01; done", path, NULL);
     return NULL;
 }
 
@@ -40,28 +50,31 @@ static int by_exec(void) {
 }
 
 static int by_reuse(void) {
+    int called[2];
+    if (pipe(called)) return 6;
     pid_t first = fork();
     if (first == 0) {
         become_user();
+        if (fchmod(memfd_create("own", 0), 0700) || write(called[1], "", 1) != 1) _exit(5);
         fchmod(file, 0777);
         _exit(8);
     }
-    usleep(20000);
+    if (read(called[0], called, 1) != 1) return 5;
+    wait_until_received();
     kill(first, SIGKILL);
     waitpid(first, NULL, 0);
     struct clone_args how = {.exit_signal = SIGCHLD, .set_tid = (unsigned long)&first, .set_tid_size = 1};
     pid_t second = syscall(SYS_clone3, &how, sizeof how);
-    if (second == 0) {
-        usleep(300000);
-        _exit(0);
-    }
+    if (second == 0) _exit(fchmod(file, 0640) ? 4 : 0);
     if (second != first) return 7;
-    waitpid(second, NULL, 0);
-    return 0;
+    int status = -1;
+    waitpid(second, &status, 0);
+    return status;
 }
 
 int main(int count, char **arguments) {
     if (count != 3) return 9;
-    file = open(arguments[2], O_RDONLY);
+    path = arguments[2];
+    file = open(path, O_RDONLY);
     return strcmp(arguments[1], "exec") ? by_reuse() : by_exec();
 }

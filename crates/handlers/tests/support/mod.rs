@@ -156,7 +156,8 @@ pub(crate) fn serve(listener: OwnedFd, registry: &Registry, features: Features) 
                     std::thread::sleep(delay);
                     *then
                 }
-                other => panic!("{other:?} is not served here"),
+                Verdict::Later(work) => work(&call),
+                other @ Verdict::Kill => panic!("{other:?} is not served here"),
             };
         };
         let _ = listener.respond(notification.id, response);
