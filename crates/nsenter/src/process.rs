@@ -257,6 +257,7 @@ extern "C" fn live(desk: *mut c_void) -> c_int {
     // SAFETY: `bear` passes the `Desk`, which outlives this process.
     let desk = unsafe { &*desk.cast::<Desk>() };
     PARENT.set(Some(desk.parent));
+    block_signals();
     end_with_parent();
     desk.state.store(IDLE, Ordering::Release);
     desk.wake();
