@@ -1,4 +1,4 @@
-//! The container: a process of its own whose threads call `getppid` as fast as they can, or with work between.
+//! The container: a process of its own whose threads make a call as fast as they can, or with work between.
 
 use std::io::{Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -7,11 +7,12 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
-use rustix::process::getppid;
+use clap::ValueEnum;
 use seccomp_agent_notify::filter::{self, Flags};
 use seccomp_agent_notify::{Arch, Listener, Syscall};
 use serde::{Deserialize, Serialize};
 
+use crate::deed::Deed;
 use crate::passing;
 
 /// What the container does.
@@ -25,6 +26,16 @@ pub struct Options {
     /// Whether its calls are notified at all.
     #[arg(long)]
     pub native: bool,
+    /// The call.
+    #[arg(long, value_enum, default_value = "getppid")]
+    pub deed: Deed,
+}
+
+impl Options {
+    /// `calls` times `getppid` by each of `threads`, without work between them.
+    pub const fn back_to_back(calls: u32, threads: u32) -> Self {
+        Self { calls, threads, work: 0, native: false, deed: Deed::Getppid }
+    }
 }
 
 /// What it took.
@@ -43,11 +54,13 @@ const WARM_UP: u32 = 500;
 /// and says what it took on stdout.
 pub fn run(options: &Options) -> anyhow::Result<()> {
     let mut parent = UnixStream::from(std::io::stdin().as_fd().try_clone_to_owned()?);
+    options.deed.prepare()?;
     if !options.native {
-        let getppid = Syscall::named(Arch::native(), "getppid").context("no getppid")?;
-        let listener = filter::install(&filter::notifying(&[getppid]), Flags::empty())?;
+        let call = Syscall::named(Arch::native(), options.deed.name()).context("no such call")?;
+        let listener = filter::install(&filter::notifying(&[call]), Flags::empty())?;
         passing::send(&parent, b"l", &listener)?;
     }
+    options.deed.drop_privileges(options.native)?;
     parent.read_exact(&mut [0])?;
     let begin = std::sync::Barrier::new(options.threads as usize);
     let mut latencies = Vec::new();
@@ -55,7 +68,7 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     std::thread::scope(|scope| {
         let threads: Vec<_> = (0..options.threads).map(|_| scope.spawn(|| call(options, &begin))).collect();
         for thread in threads {
-            if let Ok((mut theirs, took)) = thread.join() {
+            if let Ok(Ok((mut theirs, took))) = thread.join() {
                 rate += f64::from(options.calls) / took.as_secs_f64();
                 latencies.append(&mut theirs);
             }
@@ -67,22 +80,23 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn call(options: &Options, begin: &std::sync::Barrier) -> (Vec<f64>, Duration) {
+fn call(options: &Options, begin: &std::sync::Barrier) -> rustix::io::Result<(Vec<f64>, Duration)> {
     let mut latencies = Vec::with_capacity(options.calls as usize);
-    for _ in 0..WARM_UP {
-        let _ = getppid();
-    }
+    let steps = options.deed.steps();
+    let warm = (0..WARM_UP).try_for_each(|_| steps.call().and_then(|()| steps.undo()));
     begin.wait();
+    warm?;
     let start = Instant::now();
     let work = Duration::from_micros(u64::from(options.work));
     for _ in 0..options.calls {
         let before = Instant::now();
         while before.elapsed() < work {}
         let called = Instant::now();
-        let _ = getppid();
+        steps.call()?;
         latencies.push(called.elapsed().as_secs_f64() * 1e6);
+        steps.undo()?;
     }
-    (latencies, start.elapsed())
+    Ok((latencies, start.elapsed()))
 }
 
 /// A container that waits to be told to begin.
@@ -100,6 +114,9 @@ impl Container {
         command.args([options.calls, options.threads, options.work].map(|number| number.to_string()));
         if options.native {
             command.arg("--native");
+        }
+        if let Some(deed) = options.deed.to_possible_value() {
+            command.arg("--deed").arg(deed.get_name());
         }
         let child = command.stdin(OwnedFd::from(theirs)).stdout(Stdio::piped()).spawn()?;
         let listener = if options.native { None } else { Some(passing::receive(&socket)?) };

@@ -5,6 +5,8 @@
 //! takes medians, and holds their ratio against a bound.
 
 mod caller;
+mod deed;
+mod emulated;
 mod floor;
 mod idle;
 mod passing;
@@ -40,6 +42,8 @@ struct Args {
 enum Name {
     /// One continued call: native, bare loop, agent
     RoundTrip,
+    /// Calls that are made for an unprivileged container: mkdir, mknod, chmod. Needs root
+    Emulated,
     /// Calls a second: 1, 4 and 8 threads, 8 containers, beside 1,000 idle listeners
     Throughput,
     /// From connecting to the first answer, one container at a time and 1,000 at once
@@ -63,6 +67,8 @@ enum Role {
     Floor { socket: PathBuf },
     #[command(hide = true)]
     Peers(peers::Options),
+    #[command(hide = true)]
+    Started { calls: u32 },
 }
 
 /// How thoroughly to measure.
@@ -91,6 +97,7 @@ fn main() -> anyhow::Result<ExitCode> {
         Some(Role::Caller(options)) => caller::run(&options).map(|()| ExitCode::SUCCESS),
         Some(Role::Floor { socket }) => floor::serve(&socket).map(|()| ExitCode::SUCCESS),
         Some(Role::Peers(options)) => peers::run(&options).map(|()| ExitCode::SUCCESS),
+        Some(Role::Started { calls }) => emulated::count_started(calls).map(|()| ExitCode::SUCCESS),
         None => measure(args.name, args.output),
     }
 }
@@ -102,6 +109,9 @@ fn measure(name: Option<Name>, output: Output) -> anyhow::Result<ExitCode> {
     let mut report = Report::new(effort.slack, output == Output::Text);
     if wanted(Name::RoundTrip) {
         round_trip::measure(effort, &mut report)?;
+    }
+    if wanted(Name::Emulated) {
+        emulated::measure(effort, &mut report)?;
     }
     if wanted(Name::Throughput) {
         throughput::measure(effort, &mut report)?;

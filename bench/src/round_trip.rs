@@ -42,7 +42,7 @@ pub fn measure(effort: Effort, report: &mut Report) -> anyhow::Result<()> {
             "round trip of a continued call, {title} (median of {}, in turns)",
             effort.rounds
         ));
-        let options = Options { calls: effort.calls, threads, work, native: false };
+        let options = Options { work, ..Options::back_to_back(effort.calls, threads) };
         let mut seen = vec![Vec::new(); ARRANGEMENTS.len()];
         for _ in 0..effort.rounds {
             for (values, (arrangement, _)) in seen.iter_mut().zip(ARRANGEMENTS) {

@@ -22,14 +22,7 @@ pub fn measure(effort: Effort, report: &mut Report) -> anyhow::Result<()> {
             for (kind, values) in [(Kind::Floor, &mut floors), (Kind::Agent, &mut agents)] {
                 let server = Server::start(kind)?;
                 let _others = (idle > 0).then(|| Staying::start(server.socket(), idle)).transpose()?;
-                values.push(
-                    run(
-                        server.socket(),
-                        1,
-                        Options { calls: effort.calls, threads: 1, work: 0, native: false },
-                    )?
-                    .1,
-                );
+                values.push(run(server.socket(), 1, Options::back_to_back(effort.calls, 1))?.1);
             }
         }
         let (floor, agent) = (median(floors), median(agents));
@@ -44,7 +37,7 @@ pub fn measure(effort: Effort, report: &mut Report) -> anyhow::Result<()> {
         for _ in 0..effort.rounds {
             for (kind, values) in [(Kind::Floor, &mut floors), (Kind::Agent, &mut agents)] {
                 let server = Server::start(kind)?;
-                let options = Options { calls: effort.calls, threads, work: 0, native: false };
+                let options = Options::back_to_back(effort.calls, threads);
                 values.push(run(server.socket(), containers, options)?.0 / 1e3);
             }
         }

@@ -1,4 +1,5 @@
-use std::os::unix::fs::symlink;
+use std::fs::Permissions;
+use std::os::unix::fs::{PermissionsExt, lchown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -63,11 +64,49 @@ impl Bundle {
         self
     }
 
+    /// Takes capabilities away from the container.
+    #[must_use]
+    pub fn without_capabilities(mut self, taken: &[&str]) -> Self {
+        for set in ["bounding", "effective", "permitted"] {
+            if let Some(set) = self.config["process"]["capabilities"][set].as_array_mut() {
+                set.retain(|capability| !taken.iter().any(|taken| capability == taken));
+            }
+        }
+        self
+    }
+
     /// Lets the container gain privileges by executing a set-user-id file.
     #[must_use]
     pub fn new_privileges(mut self) -> Self {
         self.config["process"]["noNewPrivileges"] = false.into();
         self
+    }
+
+    /// Takes capabilities from the container.
+    #[must_use]
+    pub fn without(mut self, capabilities: &[&str]) -> Self {
+        let left: Vec<_> = CAPABILITIES.iter().filter(|name| !capabilities.contains(name)).collect();
+        for set in ["bounding", "effective", "permitted"] {
+            self.config["process"]["capabilities"][set] = json!(left);
+        }
+        self
+    }
+
+    /// Gives the container a user namespace of its own, in which `first` of the host's users and groups is 0, and
+    /// everything in its root filesystem to that one.
+    pub fn user_namespace(mut self, first: u32) -> anyhow::Result<Self> {
+        let map = json!([{"containerID": 0, "hostID": first, "size": 65_536}]);
+        self.config["linux"]["uidMappings"] = map.clone();
+        self.config["linux"]["gidMappings"] = map;
+        if let Some(namespaces) = self.config["linux"]["namespaces"].as_array_mut() {
+            namespaces.push(json!({"type": "user"}));
+        }
+        give(&self.rootfs(), first).context("cannot give the root filesystem away")?;
+        // The namespace's root comes to it by way of the bed.
+        for directory in self.rootfs().ancestors().skip(1).take(2) {
+            std::fs::set_permissions(directory, Permissions::from_mode(0o711))?;
+        }
+        Ok(self)
     }
 
     /// Binds the host's `source` to `target`.
@@ -105,6 +144,13 @@ impl Bundle {
             .with_context(|| format!("cannot write {}", path.display()))?;
         Ok(&self.directory)
     }
+}
+
+fn give(path: &Path, owner: u32) -> std::io::Result<()> {
+    if std::fs::symlink_metadata(path)?.is_dir() {
+        std::fs::read_dir(path)?.try_for_each(|entry| give(&entry?.path(), owner))?;
+    }
+    lchown(path, Some(owner), Some(owner))
 }
 
 fn fill(rootfs: &Path) -> anyhow::Result<()> {

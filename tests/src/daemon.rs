@@ -10,6 +10,7 @@ use anyhow::{Context, bail};
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::ended::wait_for;
+use crate::process::children;
 use crate::{Bed, Metrics, Usage, binaries, eventually};
 
 /// How long the agent may take to serve its socket.
@@ -149,6 +150,11 @@ impl Daemon {
             usage = now;
         }
         Ok(usage)
+    }
+
+    /// How many processes it has at this moment.
+    pub fn children(&self) -> anyhow::Result<usize> {
+        Ok(children(self.child.id())?.len())
     }
 
     /// Sends it a signal.

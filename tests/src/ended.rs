@@ -1,7 +1,7 @@
 use std::fmt;
 use std::fs::File;
 use std::io::{Read, Seek};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
@@ -41,13 +41,14 @@ impl fmt::Display for Ended {
 
 /// Runs `command` to its end, which has to come within `deadline`.
 ///
-/// Its output goes to files, not to pipes: a process that it leaves behind may hold a pipe open for ever.
+/// Its output goes to files, not to pipes: a process that it leaves behind may hold a pipe open for ever. Its input
+/// is an empty file, not the machine's `/dev/null`: crun gives what it finds there to the container's user.
 pub fn run_for(deadline: Duration, command: &mut Command) -> anyhow::Result<Ended> {
     let mut stdout = tempfile::tempfile()?;
     let mut stderr = tempfile::tempfile()?;
     let start = Instant::now();
     let mut child = command
-        .stdin(Stdio::null())
+        .stdin(tempfile::tempfile()?)
         .stdout(stdout.try_clone()?)
         .stderr(stderr.try_clone()?)
         .spawn()

@@ -43,6 +43,17 @@ impl Usage {
     }
 }
 
+/// The processes whose parent is the process `pid`.
+pub(crate) fn children(pid: u32) -> anyhow::Result<Vec<u32>> {
+    let all = std::fs::read_dir("/proc")?.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+    let parent = |process: u32| -> Option<u32> {
+        // One that has ended meanwhile is nobody's.
+        let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
+        stat.rsplit_once(')')?.1.split_whitespace().nth(1)?.parse().ok()
+    };
+    Ok(all.filter(|process| parent(*process) == Some(pid)).collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -13,7 +13,7 @@ use rustix::process::getppid;
 use seccomp_agent_agent::{Config, Engine, EngineError};
 use seccomp_agent_notify::filter::Flags;
 use seccomp_agent_notify::{Features, Listener};
-use seccomp_agent_registry::{Call, Container, Errno, Registry, Verdict};
+use seccomp_agent_registry::{Call, Container, Errno, Handler, Registry, Verdict};
 
 /// Each test has the machine to itself: some measure rates, threads or memory.
 fn alone() -> MutexGuard<'static, ()> {
@@ -89,6 +89,21 @@ fn each_verdict_reaches_the_caller() {
         assert_eq!(caller.join().unwrap(), expected, "{:?}", verdict());
     }
     eventually("every listener has ended", || engine.containers().is_empty());
+}
+
+#[test]
+fn a_caller_that_is_killed_takes_nobody_along() {
+    let _alone = alone();
+    let engine = engine();
+    let script = "mkdir /tmp/never; echo $?; mkdir /tmp/never; echo $?";
+    let shell =
+        move || std::process::Command::new("/bin/busybox").args(["sh", "-c", script]).output().unwrap();
+    let mkdir = if cfg!(target_arch = "x86_64") { "mkdir" } else { "mkdirat" };
+    let (listener, caller) = container::start(&[mkdir], Flags::empty(), shell);
+    serve(&engine, listener, registry(mkdir, |_: &Call<'_>| Verdict::Kill));
+    let said = caller.join().unwrap();
+    // 128 and SIGKILL: of each of both processes, not of the shell that has started them.
+    assert_eq!(String::from_utf8_lossy(&said.stdout), "137\n137\n", "{said:?}");
 }
 
 #[test]
@@ -367,4 +382,35 @@ fn stopping_answers_what_is_held_and_names_the_containers() {
     stopped.send(()).unwrap();
     assert_eq!(left.iter().map(|container| container.id.as_str()).collect::<Vec<_>>(), ["test"]);
     assert_eq!(caller.join().unwrap(), (6, -Errno::NOSYS.raw_os_error()));
+}
+
+#[test]
+fn handlers_are_told_of_a_listeners_end_once() {
+    struct Told(mpsc::Sender<(&'static str, usize)>);
+    impl Handler for Told {
+        fn handle(&self, call: &Call<'_>) -> Verdict {
+            self.0.send(("call", std::ptr::from_ref(call.container()).addr())).unwrap();
+            Verdict::Continue
+        }
+
+        fn ended(&self, container: &Container) {
+            self.0.send(("end", std::ptr::from_ref(container).addr())).unwrap();
+            panic!("which must not end a worker");
+        }
+    }
+    let _alone = alone();
+    let engine = engine();
+    let (send, told) = mpsc::channel();
+    let (listener, caller) = container::start(&["getsid"], Flags::empty(), || (session(), session()));
+    let mut registry = Registry::new();
+    registry.on("getsid", Told(send)).unwrap();
+    serve(&engine, listener, registry);
+    caller.join().unwrap();
+    // Until the handler is gone with its listener.
+    let (said, containers): (Vec<_>, Vec<_>) = told.iter().unzip();
+    assert_eq!(said, ["call", "call", "end"]);
+    assert!(containers.windows(2).all(|pair| pair[0] == pair[1]), "it is the same object");
+    let (listener, caller) = container::start(&["getsid"], Flags::empty(), session);
+    serve(&engine, listener, self::registry("getsid", |_: &Call<'_>| Verdict::Return(4242)));
+    assert_eq!(caller.join().unwrap(), 4242, "the workers are all there");
 }

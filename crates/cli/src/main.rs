@@ -70,5 +70,12 @@ fn refuse(error: &clap::Error) -> ExitCode {
 /// One line on stderr, with all causes: the log may not be set up yet, or be JSON for a machine.
 #[allow(clippy::print_stderr)] // This is the program's own last word.
 fn report(error: &anyhow::Error) {
-    eprintln!("seccomp-agent: {error:#}");
+    let mut line = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        // Most errors say their cause themselves.
+        if !line.ends_with(&cause) {
+            line.extend([": ", &cause]);
+        }
+    }
+    eprintln!("seccomp-agent: {line}");
 }

@@ -2,6 +2,7 @@ use std::future::ready;
 use std::sync::Arc;
 
 use seccomp_agent_agent::{ResolveError, Resolver, Resolving};
+use seccomp_agent_handlers::Audit;
 use seccomp_agent_registry::{Container, Registry};
 
 use crate::args::ResolverKind;
@@ -29,7 +30,11 @@ impl Configured {
     pub(crate) fn registry(&self, container: &Container) -> Result<Registry, ResolveError> {
         match self {
             Self::None => Ok(Registry::new()),
-            Self::DemoBasic => Ok(seccomp_agent_handlers::demo_basic(container)),
+            Self::DemoBasic => {
+                let mut registry = seccomp_agent_handlers::demo_basic(container);
+                registry.layer(&Audit::of(container, None));
+                Ok(registry)
+            }
             Self::Policy(policy) => policy.resolve(container),
         }
     }

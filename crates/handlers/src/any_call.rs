@@ -1,6 +1,6 @@
 use std::time::Duration;
 
-use seccomp_agent_registry::{Call, Errno, Handler, Verdict};
+use seccomp_agent_registry::{Call, Errno, Handler, Notice, Verdict};
 
 /// Any call, answered in the same way whatever its arguments are.
 ///
@@ -14,7 +14,7 @@ use seccomp_agent_registry::{Call, Errno, Handler, Verdict};
 pub enum AnyCall {
     /// It goes on: as if nobody had been asked.
     Continue,
-    /// It goes on, and a record of it is written to the log.
+    /// It goes on, and is [noted](Call::note) to be recorded; where nobody takes notes, it is logged.
     Log,
     /// It goes on, this much later. The caller's other threads do not wait.
     Delay(Duration),
@@ -45,9 +45,19 @@ impl Handler for AnyCall {
     fn may_block(&self) -> bool {
         matches!(self, Self::Log)
     }
+
+    fn name(&self) -> &'static str {
+        "calls"
+    }
 }
 
 fn log(call: &Call<'_>) {
+    let is_noted = call.note(|noted| {
+        noted.asks(format_args!("args={:x?}", call.notification().args)).notice = Notice::Record;
+    });
+    if is_noted {
+        return;
+    }
     tracing::info!(
         container = %call.container().id,
         syscall = %call.syscall(),

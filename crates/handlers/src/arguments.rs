@@ -11,6 +11,11 @@ pub(crate) fn permissions(mode: u64) -> Mode {
     Mode::from_raw_mode(u32::from(mode as u16))
 }
 
+/// What a decision by a list rests on, in records.
+pub(crate) const fn listed(is_listed: bool) -> &'static str {
+    if is_listed { "listed" } else { "not listed, so with the caller's own rights" }
+}
+
 /// How a path is looked up: `AT_SYMLINK_NOFOLLOW` and `AT_EMPTY_PATH`; EINVAL for any other flag.
 pub(crate) fn lookup_flags(flags: i32) -> Result<AtFlags, Errno> {
     let flags = AtFlags::from_bits_retain(flags.cast_unsigned());

@@ -1,16 +1,21 @@
 use std::ffi::CString;
+use std::os::fd::OwnedFd;
 
 use rustix::fs::{AtFlags, XattrFlags};
-use seccomp_agent_nsenter::{AT_FDCWD, Caller, Capabilities, Target};
-use seccomp_agent_registry::{Call, Errno, Handler, Memory, ReadError, Verdict};
+use seccomp_agent_nsenter::{AT_FDCWD, Caller, Capabilities, Scene, Target};
+use seccomp_agent_registry::{Call, Container, Errno, Handler, Memory, ReadError, Verdict};
 
-use crate::emulate::{Failure, emulate_for};
+use crate::arguments::listed;
+use crate::emulate::{Failure, emulate_for, release};
 
 /// `setxattr(2)` and `removexattr(2)`, in their path, link and descriptor forms, made as the caller.
 ///
 /// **Grants**, for attributes whose name begins with a listed prefix, what the kernel asks for: `CAP_SETFCAP` for
 /// `security.capability`, `CAP_SYS_ADMIN` for the rest of `security.` and for `trusted.`. Other attributes take
 /// the rights to the file, and no grant gives those.
+///
+/// For a caller in a user namespace of its own, `security.capability` is what the kernel makes of it there: good for
+/// that namespace only. The others are set by the grant alone, on files whose owners its namespace has.
 ///
 /// **Cannot know** who reads the attributes: a program that is given capabilities has them for everybody who
 /// runs it, on the host too if it lies on a volume.
@@ -42,18 +47,27 @@ impl Attributes {
             None => Change::Remove,
         };
         let grant = self.grant(name.as_bytes());
+        call.note(|noted| {
+            let name = name.to_string_lossy();
+            noted.asks(format_args!("attribute={name:?}")).because(listed(!grant.is_empty()));
+        });
         let target = named(call, caller)?;
-        caller.act(
-            || call.is_valid(),
-            grant,
-            |scene| {
-                let file = scene.open(&target)?;
-                match &change {
-                    Change::Set(value, flags) => scene.set_attribute(file, &name, value, *flags),
-                    Change::Remove => scene.remove_attribute(file, &name),
-                }
-            },
-        )?;
+        let find = |scene: &Scene<'_>| scene.open(&target);
+        let apply = |scene: &Scene<'_>, file: OwnedFd| {
+            if scene.is_foreign(&file)? {
+                return Err(Errno::PERM);
+            }
+            match &change {
+                Change::Set(value, flags) => scene.set_attribute(file, &name, value, *flags),
+                Change::Remove => scene.remove_attribute(file, &name),
+            }
+        };
+        // What CAP_SYS_ADMIN is asked for, it is asked for outside all containers.
+        if grant.contains(Capabilities::SYS_ADMIN) {
+            caller.act_outside(|| call.is_valid(), grant, find, apply)?;
+        } else {
+            caller.act(|| call.is_valid(), grant, |scene| apply(scene, find(scene)?))?;
+        }
         Ok(Verdict::Return(0))
     }
 
@@ -74,6 +88,14 @@ impl Handler for Attributes {
     fn handle(&self, call: &Call<'_>) -> Verdict {
         emulate_for(call, |call, caller| self.change(call, caller))
     }
+
+    fn name(&self) -> &'static str {
+        "attributes"
+    }
+
+    fn ended(&self, container: &Container) {
+        release(container);
+    }
 }
 
 enum Change {
@@ -84,11 +106,19 @@ enum Change {
 /// Whose attribute is changed.
 fn named(call: &Call<'_>, caller: &Caller) -> Result<Target, Failure> {
     let flags = match call.syscall().name() {
-        Some("fsetxattr" | "fremovexattr") => return Ok(caller.descriptor(call.int_arg(0))?),
+        Some("fsetxattr" | "fremovexattr") => {
+            call.note(|noted| {
+                noted.asks(format_args!("fd={}", call.int_arg(0)));
+            });
+            return Ok(caller.descriptor(call.int_arg(0))?);
+        }
         Some("lsetxattr" | "lremovexattr") => AtFlags::SYMLINK_NOFOLLOW,
         _ => AtFlags::empty(),
     };
     let path = call.memory().path(call.arg(0))?;
+    call.note(|noted| {
+        noted.path(&path);
+    });
     Ok(caller.target(AT_FDCWD, &path, flags)?)
 }
 

@@ -5,7 +5,7 @@ use seccomp_agent_registry::{Container, Errno, Handler, Registry};
 
 use crate::any_call::AnyCall;
 use crate::directories::Directories;
-use crate::exec_delay::ExecDelay;
+use crate::executions::Executions;
 use crate::mount::Mount;
 use crate::pattern::Pattern;
 
@@ -21,7 +21,7 @@ pub fn demo_basic(container: &Container) -> Registry {
     on_all(&mut registry, &["mkdir", "mkdirat"], Directories::with_suffix(suffix));
     on_all(&mut registry, &["chmod", "fchmod", "fchmodat", "fchmodat2"], AnyCall::Errno(Errno::BADMSG));
     on_all(&mut registry, &["mount"], Mount::procfs());
-    let delay = ExecDelay::new(Pattern::new("/bin/true"), Duration::from_secs(2));
+    let delay = Executions::new().delaying(Pattern::new("/bin/true"), Duration::from_secs(2));
     on_all(&mut registry, &["execve", "execveat"], delay);
     registry
 }

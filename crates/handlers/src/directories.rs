@@ -1,9 +1,9 @@
 use rustix::fs::mkdirat;
 use seccomp_agent_nsenter::{AT_FDCWD, Caller, Capabilities, EntryPath};
-use seccomp_agent_registry::{Call, Handler, Verdict};
+use seccomp_agent_registry::{Call, Container, Handler, Verdict};
 
 use crate::arguments::permissions;
-use crate::emulate::{Failure, emulate};
+use crate::emulate::{Failure, emulate, emulate_for, open_caller, release};
 
 /// `mkdir(2)` and `mkdirat(2)`, made as the caller: owner, umask, set-group-ID and default ACLs of the parent
 /// count as natively.
@@ -12,8 +12,7 @@ use crate::emulate::{Failure, emulate};
 /// name.
 ///
 /// **Cannot know** whether a caller that is interrupted after the directory was made calls again: it then gets
-/// EEXIST for its own directory, as after an interrupted call on a network file system. A caller in a user
-/// namespace of its own continues, or, if there is a suffix, is served without the capabilities it has there.
+/// EEXIST for its own directory, as after an interrupted call on a network file system.
 #[derive(Clone, Debug, Default)]
 pub struct Directories {
     suffix: String,
@@ -31,19 +30,21 @@ impl Directories {
         Self { suffix: suffix.into() }
     }
 
-    fn make(&self, call: &Call<'_>) -> Result<Verdict, Failure> {
+    fn make(&self, call: &Call<'_>, caller: &Caller) -> Result<Verdict, Failure> {
         let (dirfd, path, mode) = match call.syscall().name() {
             Some("mkdir") => (AT_FDCWD, call.arg(0), call.arg(1)),
             _ => (call.int_arg(0), call.arg(1), call.arg(2)),
         };
         let path = call.memory().path(path)?;
-        let caller = Caller::open(call.tid())?;
-        if self.suffix.is_empty() && !caller.is_in_our_user_namespace() {
-            return Ok(Verdict::Continue);
-        }
+        let mode = permissions(mode);
+        call.note(|noted| {
+            noted.path(&path).asks(format_args!("mode={:04o}", mode.as_raw_mode()));
+            if !self.suffix.is_empty() {
+                noted.asks(format_args!("suffix={:?}", self.suffix));
+            }
+        });
         let base = caller.base(dirfd, &path)?;
         let entry = EntryPath::with_suffix(&path, &self.suffix);
-        let mode = permissions(mode);
         caller.act(
             || call.is_valid(),
             Capabilities::empty(),
@@ -58,6 +59,18 @@ impl Directories {
 
 impl Handler for Directories {
     fn handle(&self, call: &Call<'_>) -> Verdict {
-        emulate(call, |call| self.make(call))
+        if self.suffix.is_empty() {
+            return emulate_for(call, |call, caller| self.make(call, caller));
+        }
+        // The kernel would make it without the suffix.
+        emulate(call, |call| self.make(call, &open_caller(call)?))
+    }
+
+    fn ended(&self, container: &Container) {
+        release(container);
+    }
+
+    fn name(&self) -> &'static str {
+        "directories"
     }
 }

@@ -1,9 +1,9 @@
 use std::time::Instant;
 
-use seccomp_agent_nsenter::{Caller, Error};
-use seccomp_agent_registry::{Call, Errno, ReadError, Verdict};
+use seccomp_agent_nsenter::{Caller, Error, Keeper};
+use seccomp_agent_registry::{Call, Container, Errno, ReadError, Verdict};
 
-use crate::warnings::Warnings;
+use crate::limit::Limit;
 
 /// Why an emulated call fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -44,39 +44,66 @@ impl From<Errno> for Failure {
 /// The answer that `deed` finds by doing something for the caller, or the error that it fails with. A caller
 /// that is not visible in our pid namespace is refused with EPERM; nobody could act for it.
 ///
-/// Failures of our own are logged; of many within seconds, of all containers together, the first few, and how many
-/// were left out.
+/// Failures of our own are [noted](Call::note), or, where nobody takes notes, logged: of many within seconds, of
+/// all containers together, the first few, and how many were left out.
 pub fn emulate(call: &Call<'_>, deed: impl FnOnce(&Call<'_>) -> Result<Verdict, Failure>) -> Verdict {
     let outcome = if call.tid() == 0 { Err(Error::Invisible.into()) } else { deed(call) };
     outcome.unwrap_or_else(|failure| {
-        if failure.is_ours()
-            && let Some(left_out) = WARNINGS.one_more(Instant::now())
-        {
-            tracing::warn!(
-                container = %call.container().id,
-                syscall = %call.syscall(),
-                tid = call.tid(),
-                error = %failure,
-                left_out,
-                "a call could not be emulated",
-            );
+        if failure.is_ours() && !call.note(|noted| noted.error = Some(failure.to_string())) {
+            warn(call, failure);
         }
         Verdict::Errno(failure.errno())
     })
 }
 
-static WARNINGS: Warnings = Warnings::new();
+fn warn(call: &Call<'_>, failure: Failure) {
+    static WARNINGS: Limit = Limit::of(MAX_WARNINGS);
+    if let Some(left_out) = WARNINGS.one_more(Instant::now()) {
+        tracing::warn!(
+            container = %call.container().id,
+            syscall = %call.syscall(),
+            tid = call.tid(),
+            error = %failure,
+            left_out,
+            "a call could not be emulated",
+        );
+    }
+}
 
-/// [`emulate`], as the caller and with what is granted to it.
+/// How many failures are logged in 10 s: enough to see what is wrong.
+const MAX_WARNINGS: u32 = 10;
+
+/// [`emulate`], as the caller and with what is granted to it. In a user namespace of its own, that is what is
+/// granted there: a helper acts for it, which the handler [releases](release) in [`Handler::ended`].
 ///
-/// A caller in another user namespace than ours continues: its capabilities count there, and ours, granted or
-/// not, do not. The kernel does for it exactly what it may do itself.
+/// Where there can be no helper, the caller continues: the kernel does for it exactly what it may do itself.
+///
+/// [`Handler::ended`]: seccomp_agent_registry::Handler::ended
 pub fn emulate_for(
     call: &Call<'_>,
     deed: impl FnOnce(&Call<'_>, &Caller) -> Result<Verdict, Failure>,
 ) -> Verdict {
-    emulate(call, |call| {
-        let caller = Caller::open(call.tid())?;
-        if caller.is_in_our_user_namespace() { deed(call, &caller) } else { Ok(Verdict::Continue) }
+    emulate(call, |call| match deed(call, &open_caller(call)?) {
+        Err(failure @ Failure::Act(Error::NoHelper { .. })) => {
+            warn(call, failure);
+            Ok(Verdict::Continue)
+        }
+        done => done,
     })
+}
+
+/// The caller of a call, and the helper that acts for it if it is in a user namespace of its own.
+pub fn open_caller(call: &Call<'_>) -> Result<Caller, Error> {
+    Caller::open_kept(call.tid(), keeper(call.container()))
+}
+
+/// Lets go of the helpers that acted for the callers of a listener: for [`Handler::ended`].
+///
+/// [`Handler::ended`]: seccomp_agent_registry::Handler::ended
+pub fn release(container: &Container) {
+    keeper(container).release();
+}
+
+fn keeper(container: &Container) -> Keeper<'_> {
+    Keeper::new(&container.id, container)
 }

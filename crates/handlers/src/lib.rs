@@ -5,26 +5,30 @@
 //! | handler | calls | grants |
 //! |---|---|---|
 //! | [`Directories`] | `mkdir`, `mkdirat` | nothing but a suffix to the name |
-//! | [`Nodes`] | `mknod`, `mknodat` | `CAP_MKNOD` for listed devices |
+//! | [`Nodes`] | `mknod`, `mknodat` | `CAP_MKNOD` for listed devices, or the host's nodes |
 //! | [`Modes`] | `chmod`, `fchmod`, `fchmodat`, `fchmodat2` | `CAP_FOWNER`, `CAP_FSETID` |
 //! | [`Owners`] | `chown`, `lchown`, `fchown`, `fchownat` | `CAP_CHOWN` towards listed ids |
 //! | [`Attributes`] | `setxattr`, `removexattr` and their `l` and `f` forms | attributes by name prefix |
 //! | [`Openings`] | `open`, `openat`, `openat2`, `creat` | listed files, devices and directories of the host |
 //! | [`Mount`] | `mount` | the procfs of the caller's own pid namespace |
-//! | [`ExecDelay`] | `execve`, `execveat` | nothing: it delays |
+//! | [`Executions`] | `execve`, `execveat` | nothing: it delays and alerts |
 //! | [`AnyCall`] | any | nothing: it answers without looking |
+//! | [`Freeze`] | any | nothing: it freezes the container |
+//!
+//! [`Audit`] is a layer that writes down what they decide.
 //!
 //! None of them is on until a registry is told so; [`demo_basic`] is a registry that uses all.
 //!
 //! # The next handler
 //! A handler that acts copies its arguments and acts as the caller with what it grants. [`emulate_for`] opens the
-//! caller and turns what goes wrong into the answer:
+//! caller and turns what goes wrong into the answer; [`release`] lets go of the helpers that have acted for callers
+//! with a user namespace of their own:
 //!
 //! ```
 //! use rustix::fs::symlinkat;
-//! use seccomp_agent_handlers::{Failure, emulate_for};
+//! use seccomp_agent_handlers::{Failure, emulate_for, release};
 //! use seccomp_agent_nsenter::{Base, Caller, Capabilities, EntryPath};
-//! use seccomp_agent_registry::{Call, Handler, Registry, Verdict};
+//! use seccomp_agent_registry::{Call, Container, Handler, Registry, Verdict};
 //!
 //! /// `symlink`, with no grant: as the caller could have done itself.
 //! struct Symlinks;
@@ -32,6 +36,10 @@
 //! impl Handler for Symlinks {
 //!     fn handle(&self, call: &Call<'_>) -> Verdict {
 //!         emulate_for(call, link)
+//!     }
+//!
+//!     fn ended(&self, container: &Container) {
+//!         release(container);
 //!     }
 //! }
 //!
@@ -52,25 +60,31 @@
 mod any_call;
 mod arguments;
 mod attributes;
+mod audit;
+mod cgroup;
 mod demo;
 mod directories;
 mod emulate;
-mod exec_delay;
+mod executions;
+mod freeze;
+mod host_nodes;
+mod limit;
 mod modes;
 mod mount;
 mod nodes;
 mod openings;
 mod owners;
 mod pattern;
-mod warnings;
 
 pub use any_call::AnyCall;
 pub use arguments::Numbers;
 pub use attributes::Attributes;
+pub use audit::Audit;
 pub use demo::demo_basic;
 pub use directories::Directories;
-pub use emulate::{Failure, emulate, emulate_for};
-pub use exec_delay::ExecDelay;
+pub use emulate::{Failure, emulate, emulate_for, open_caller, release};
+pub use executions::Executions;
+pub use freeze::Freeze;
 pub use modes::Modes;
 pub use mount::Mount;
 pub use nodes::{Devices, Nodes};

@@ -1,8 +1,8 @@
 use seccomp_agent_nsenter::{AT_FDCWD, Caller, Capabilities, Target};
-use seccomp_agent_registry::{Call, Handler, Verdict};
+use seccomp_agent_registry::{Call, Container, Handler, Verdict};
 
 use crate::arguments::{lookup_flags, permissions};
-use crate::emulate::{Failure, emulate_for};
+use crate::emulate::{Failure, emulate_for, release};
 
 /// `chmod(2)`, `fchmod(2)`, `fchmodat(2)` and `fchmodat2(2)`, made as the caller.
 ///
@@ -25,6 +25,9 @@ impl Modes {
     fn change(self, call: &Call<'_>, caller: &Caller) -> Result<Verdict, Failure> {
         let (dirfd, path, mode, flags) = match call.syscall().name() {
             Some("fchmod") => {
+                call.note(|noted| {
+                    noted.asks(format_args!("fd={}", call.int_arg(0)));
+                });
                 let target = caller.descriptor(call.int_arg(0))?;
                 return self.apply(call, caller, &target, call.arg(1));
             }
@@ -33,12 +36,19 @@ impl Modes {
             _ => (call.int_arg(0), call.arg(1), call.arg(2), call.int_arg(3)),
         };
         let flags = lookup_flags(flags)?;
-        let target = caller.target(dirfd, &call.memory().path(path)?, flags)?;
+        let path = call.memory().path(path)?;
+        call.note(|noted| {
+            noted.path(&path);
+        });
+        let target = caller.target(dirfd, &path, flags)?;
         self.apply(call, caller, &target, mode)
     }
 
     fn apply(self, call: &Call<'_>, caller: &Caller, target: &Target, mode: u64) -> Result<Verdict, Failure> {
         let mode = permissions(mode);
+        call.note(|noted| {
+            noted.asks(format_args!("mode={:04o}", mode.as_raw_mode()));
+        });
         caller.act(|| call.is_valid(), self.grant, |scene| scene.change_mode(scene.open(target)?, mode))?;
         Ok(Verdict::Return(0))
     }
@@ -47,5 +57,13 @@ impl Modes {
 impl Handler for Modes {
     fn handle(&self, call: &Call<'_>) -> Verdict {
         emulate_for(call, |call, caller| self.change(call, caller))
+    }
+
+    fn name(&self) -> &'static str {
+        "modes"
+    }
+
+    fn ended(&self, container: &Container) {
+        release(container);
     }
 }

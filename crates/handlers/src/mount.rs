@@ -53,6 +53,10 @@ impl Handler for Mount {
             None => Ok(Verdict::Continue),
         })
     }
+
+    fn name(&self) -> &'static str {
+        "mount"
+    }
 }
 
 /// The arguments of a new procfs.
@@ -88,6 +92,13 @@ fn mount_procfs(call: &Call<'_>, request: &Request) -> Result<Verdict, Failure> 
     if !caller.is_in_our_user_namespace() {
         return Ok(Verdict::Continue);
     }
+    call.note(|noted| {
+        noted.path(&request.target).asks(format_args!("type=proc"));
+        if let Some(options) = &request.options {
+            noted.asks(format_args!("options={options:?}"));
+        }
+        noted.because("listed");
+    });
     let options = options(request.options.as_deref().unwrap_or_default())?;
     let (mounts, pids) = (caller.mount_namespace()?, caller.pid_namespace()?);
     let by_option = call.features().proc_pidns;

@@ -1,9 +1,13 @@
-use rustix::fs::{FileType, makedev, mknodat};
-use seccomp_agent_nsenter::{AT_FDCWD, Caller, Capabilities, EntryPath};
-use seccomp_agent_registry::{Call, Errno, Handler, Verdict};
+use std::ffi::CString;
 
-use crate::arguments::{Numbers, permissions};
-use crate::emulate::{Failure, emulate_for};
+use rustix::fs::{FileType, makedev};
+use seccomp_agent_nsenter::{AT_FDCWD, Caller, Capabilities, EntryPath};
+use seccomp_agent_registry::{Call, Container, Errno, Handler, Verdict};
+
+use crate::arguments::{Numbers, listed, permissions};
+use crate::emulate::{Failure, emulate_for, release};
+use crate::host_nodes::{HostNodes, Wanted};
+use crate::openings::RelativePath;
 
 /// `mknod(2)` and `mknodat(2)`, made as the caller.
 ///
@@ -12,10 +16,20 @@ use crate::emulate::{Failure, emulate_for};
 ///
 /// **Cannot know** what the container's device cgroup says about making the node: the agent's own decides, so it
 /// must let the agent make what is listed. The container's still says who may open it. On a file system that is mounted nodev the node is
-/// made and cannot be opened, as natively. A caller in a user namespace of its own makes no devices.
-#[derive(Clone, Debug, Default)]
+/// made and cannot be opened, as natively. For a caller in a user namespace of its own, where nobody can make
+/// devices, a listed one is made with nothing but the grant: it is the caller's user's, and the capabilities that
+/// the caller has in its namespace count for the way to the directory, not for what is in it.
+///
+/// **Binding.** [`binding`](Self::binding) helps there: where a listed device's node could not be opened (nodev), the
+/// kernel does not make it (EPERM), or the caller is in another user namespace, an empty file is made as the caller,
+/// and the host's own node is mounted on it. That one has the owner and the mode that it has on the host, whatever the
+/// caller asks for; the mount is nosuid, noexec, private and read-only, whatever the one below is: the device can be written to,
+/// and its owner and mode cannot be changed, since they are the host's. To be removed, the node has to
+/// be unmounted first. A container has 64 at most (then ENOSPC).
+#[derive(Debug, Default)]
 pub struct Nodes {
     devices: Vec<Devices>,
+    host_nodes: HostNodes,
 }
 
 /// Devices that an administrator lists.
@@ -32,7 +46,17 @@ pub struct Devices {
 impl Nodes {
     /// Grants these devices.
     pub const fn granting(devices: Vec<Devices>) -> Self {
-        Self { devices }
+        Self { devices, host_nodes: HostNodes::at(Vec::new()) }
+    }
+
+    /// Binds those of the granted devices of which these absolute paths are the host's nodes, where their own could
+    /// not be opened. No component of a path may be a symbolic link. What is found there counts, when it is needed: a
+    /// path that is no node of the device is passed over.
+    pub fn binding(self, paths: Vec<CString>) -> Result<Self, RelativePath> {
+        match paths.iter().find(|path| !path.to_bytes().starts_with(b"/")) {
+            Some(path) => Err(RelativePath { path: path.clone() }),
+            None => Ok(Self { host_nodes: HostNodes::at(paths), ..self }),
+        }
     }
 
     fn make(&self, call: &Call<'_>, caller: &Caller) -> Result<Verdict, Failure> {
@@ -44,17 +68,36 @@ impl Nodes {
         let kind = kind(mode)?;
         let (major, minor) = device_numbers(device);
         let path = call.memory().path(path)?;
-        let base = caller.base(dirfd, &path)?;
-        let entry = EntryPath::new(&path);
-        let grant = if self.lists(kind, major, minor) { Capabilities::MKNOD } else { Capabilities::empty() };
-        caller.act(
-            || call.is_valid(),
-            grant,
-            |scene| {
-                let place = scene.place(&base, &entry)?;
-                mknodat(place.directory(), place.name(), kind, permissions(mode), makedev(major, minor))
-            },
-        )?;
+        let is_listed = self.lists(kind, major, minor);
+        call.note(|noted| {
+            let mode = permissions(mode).as_raw_mode();
+            noted.path(&path).asks(format_args!("type={} mode={mode:04o}", letter(kind)));
+            if let FileType::CharacterDevice | FileType::BlockDevice = kind {
+                noted.asks(format_args!("device={major}:{minor}")).because(listed(is_listed));
+            }
+        });
+        let wanted = Wanted {
+            base: caller.base(dirfd, &path)?,
+            entry: EntryPath::new(&path),
+            kind,
+            permissions: permissions(mode),
+            device: makedev(major, minor),
+        };
+        let node = if is_listed { self.host_nodes.find(kind, wanted.device) } else { None };
+        match node {
+            Some(node) => self.host_nodes.make(call, caller, &wanted, &node)?,
+            None if is_listed => {
+                caller.act_outside(
+                    || call.is_valid(),
+                    Capabilities::MKNOD,
+                    |scene| wanted.place(scene),
+                    |_, place| wanted.make_at(&place),
+                )?;
+            }
+            None => {
+                caller.act(|| call.is_valid(), Capabilities::empty(), |scene| wanted.make(scene))?;
+            }
+        }
         Ok(Verdict::Return(0))
     }
 
@@ -74,6 +117,14 @@ impl Handler for Nodes {
     fn handle(&self, call: &Call<'_>) -> Verdict {
         emulate_for(call, |call, caller| self.make(call, caller))
     }
+
+    fn name(&self) -> &'static str {
+        "nodes"
+    }
+
+    fn ended(&self, container: &Container) {
+        release(container);
+    }
 }
 
 /// What is to be made. A type of zero is a regular file; there are other calls for directories and links.
@@ -85,6 +136,17 @@ fn kind(mode: u64) -> Result<FileType, Errno> {
         FileType::Directory => Err(Errno::PERM),
         FileType::Symlink | FileType::Unknown => Err(Errno::INVAL),
         kind => Ok(kind),
+    }
+}
+
+/// What `mknod(1)` calls a type.
+const fn letter(kind: FileType) -> char {
+    match kind {
+        FileType::CharacterDevice => 'c',
+        FileType::BlockDevice => 'b',
+        FileType::Fifo => 'p',
+        FileType::Socket => 's',
+        _ => 'f',
     }
 }
 

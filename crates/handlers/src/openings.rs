@@ -35,9 +35,9 @@ pub struct HostFile {
     pub read_only: bool,
 }
 
-/// A [`HostFile::path`] that is not absolute.
+/// A path of a file of the host, or of a container for it, that is not absolute.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the path {path:?}, by which a container is to get a file of the host, is not absolute")]
+#[error("the path {path:?} is not absolute, and would mean something else in each working directory")]
 #[non_exhaustive]
 pub struct RelativePath {
     /// The path.
@@ -60,6 +60,11 @@ impl Openings {
             return Ok(Verdict::Continue);
         };
         let Some(flags) = flags(call)? else { return Ok(Verdict::Continue) };
+        call.note(|noted| {
+            let access = if file.read_only { "read-only" } else { "writable" };
+            noted.path(&path).asks(format_args!("flags={:#x}", flags.bits()));
+            noted.asks(format_args!("host={:?} access={access}", file.host)).because("listed");
+        });
         call.check_valid()?;
         let opened = open_host_file(&file.host, permitted(flags, file.read_only)?, file.read_only)?;
         let listener = call.listener().ok_or(Errno::INTR)?;
@@ -79,6 +84,10 @@ impl Handler for Openings {
             return Verdict::Continue;
         }
         emulate(call, |call| self.open(call))
+    }
+
+    fn name(&self) -> &'static str {
+        "open"
     }
 }
 

@@ -4,14 +4,16 @@
 
 mod support;
 
+use std::fmt::Write;
 use std::fs;
 use std::io::Read;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use seccomp_agent_handlers::Directories;
+use seccomp_agent_handlers::{Devices, Directories, Modes, Nodes, Numbers, Owners};
 use seccomp_agent_notify::Features;
+use seccomp_agent_nsenter::Capabilities;
 use seccomp_agent_registry::Registry;
 use support::tree::listing;
 
@@ -98,6 +100,17 @@ enum Procfs {
     Agents,
 }
 
+fn enter(root: &Path) {
+    rustix::process::chroot(root).unwrap();
+    rustix::process::chdir("/").unwrap();
+}
+
+fn enter_with_agents_procfs(root: &Path) {
+    support::unshare_mounts();
+    rustix::mount::mount_bind_recursive("/proc", root.join("proc")).unwrap();
+    enter(root);
+}
+
 /// What mkdir says to each path.
 fn said(registry: Option<Registry>, root: &Path, procfs: Procfs, uid: u32, paths: &[&str]) -> String {
     let call = |path: &&str| {
@@ -120,11 +133,9 @@ fn said(registry: Option<Registry>, root: &Path, procfs: Procfs, uid: u32, paths
             init.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
             std::mem::forget(init);
         } else {
-            support::unshare_mounts();
-            rustix::mount::mount_bind_recursive("/proc", &proc).unwrap();
+            return enter_with_agents_procfs(&at);
         }
-        rustix::process::chroot(&at).unwrap();
-        rustix::process::chdir("/").unwrap();
+        enter(&at);
     };
     support::script(registry, Features::probe(), uid, transform, script)
 }
@@ -181,4 +192,70 @@ fn nobodys_links_lead_to_the_agent() {
     let paths: Vec<_> = paths.iter().map(String::as_str).collect();
     let said = said(Some(directories()), root.path(), Procfs::Agents, 1000, &paths);
     assert_eq!(said.matches(": Permission denied\n").count(), paths.len(), "{said}");
+}
+
+/// A file of the host that the agent has open.
+const CANARY: &str = "canary";
+
+#[test]
+fn nothing_of_the_agents_is_changed_whatever_is_granted() {
+    let agent = std::process::id();
+    let outside = tempfile::tempdir_in("/tmp").unwrap();
+    fs::write(outside.path().join(CANARY), CANARY).unwrap();
+    fs::set_permissions(outside.path().join(CANARY), PermissionsExt::from_mode(0o600)).unwrap();
+    let open = fs::File::open(outside.path().join(CANARY)).unwrap();
+    let number = std::os::fd::AsRawFd::as_raw_fd(&open);
+    let outside_path = outside.path().to_str().unwrap();
+    let before = listing(outside.path());
+    let root = root();
+    symlink(format!("/proc/{agent}/fd/{number}"), root.path().join("w/to-canary")).unwrap();
+    let mut registry = support::emulations();
+    for name in ["chmod", "fchmodat", "fchmodat2"] {
+        registry.on(name, Modes::granting(Capabilities::FOWNER | Capabilities::FSETID)).unwrap();
+    }
+    for name in ["chown", "lchown", "fchownat"] {
+        registry.on(name, Owners::granting(Numbers::all(), Numbers::all())).unwrap();
+    }
+    let devices = |is_block| Devices { is_block, major: Numbers::all(), minor: Numbers::all() };
+    for name in ["mknod", "mknodat"] {
+        registry.on(name, Nodes::granting(vec![devices(false), devices(true)])).unwrap();
+    }
+    let mut script = "cd /w; ".to_owned();
+    for target in [
+        format!("/proc/{agent}/fd/{number}"),
+        format!("/proc/{agent}/task/{agent}/fd/{number}"),
+        format!("/proc/{agent}/root{outside_path}/{CANARY}"),
+        format!("/proc/{agent}/cwd/../../../../../..{outside_path}/{CANARY}"),
+        "to-canary".to_owned(),
+        format!("/proc/{agent}/mem"),
+        format!("/proc/{agent}/root"),
+        format!("/proc/{agent}/cwd"),
+        format!("/proc/{agent}/task"),
+        format!("/proc/{agent}/oom_score_adj"),
+    ] {
+        for command in ["chmod 4777", "chown 1000:1000", "chown -h 1000:1000"] {
+            // The link itself is the container's.
+            if command.contains("-h") && target == "to-canary" {
+                continue;
+            }
+            write!(script, "/bin/busybox {command} {target} && echo done {command} {target}; ").unwrap();
+        }
+    }
+    for place in [format!("/proc/{agent}/root{outside_path}"), format!("/proc/{agent}/cwd/tmp")] {
+        write!(script, "/bin/busybox mknod {place}/node c 1 3 && echo done {place}; ").unwrap();
+        write!(script, "/bin/busybox mkdir {place}/made && echo done {place}; ").unwrap();
+    }
+    for uid in [0, 1000] {
+        let at = root.path().to_owned();
+        let said = support::script(
+            Some(registry.clone()),
+            Features::probe(),
+            uid,
+            move || enter_with_agents_procfs(&at),
+            script.clone(),
+        );
+        assert!(!said.contains("done"), "{uid}: {said}");
+        assert!(said.contains("Permission denied"), "{uid}: {said}");
+    }
+    assert_eq!(listing(outside.path()), before);
 }

@@ -1,27 +1,19 @@
 //! A container that changes things while the agent acts for it. Needs root and busybox. Each race runs for a
-//! second, or for as many as `RACE_SECONDS` says.
+//! second, in CI for ten, or for as many as `RACE_SECONDS` says.
 #![allow(clippy::unwrap_used)] // A failure ends the test, in its helpers too.
 
 mod support;
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
-use std::path::Path;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
 
 use rustix::fs::{AtFlags, CWD, Mode, RenameFlags, chmodat, mkdirat, renameat_with};
 use seccomp_agent_handlers::{Directories, Modes};
 use seccomp_agent_notify::Features;
 use seccomp_agent_nsenter::Capabilities;
 use seccomp_agent_registry::Registry;
-use support::tree::{Kind, build, kinds};
-
-fn duration() -> Duration {
-    let seconds = std::env::var("RACE_SECONDS").ok().and_then(|seconds| seconds.parse().ok());
-    Duration::from_secs(seconds.unwrap_or(1))
-}
+use support::race::{NAMES, race, race_duration};
+use support::tree::{build, kind};
 
 fn registry() -> Registry {
     let mut registry = Registry::new();
@@ -29,39 +21,6 @@ fn registry() -> Registry {
     registry.on("mkdirat", Directories::new()).unwrap();
     registry.on("fchmodat", Modes::granting(Capabilities::empty())).unwrap();
     registry
-}
-
-fn kind(name: &str) -> Kind {
-    kinds().into_iter().find(|kind| kind.name == name).unwrap()
-}
-
-/// Lets a caller of this kind repeat `call`, while a thread of the container repeats `disturb`.
-fn race(kind: Kind, root: &Path, disturb: impl Fn() + Send + 'static, call: impl Fn(u32) + Send + 'static) {
-    let here = root.to_owned();
-    let end = Arc::new(AtomicBool::new(false));
-    let ended = Arc::clone(&end);
-    support::run(
-        Some(registry()),
-        move || {
-            kind.become_it(&here);
-            // Shares the caller's root and directory, as threads do, but not its filter, which comes later.
-            std::thread::spawn(move || {
-                while !ended.load(Ordering::Relaxed) {
-                    disturb();
-                }
-            });
-        },
-        move || {
-            let start = Instant::now();
-            for round in 0.. {
-                call(round);
-                if start.elapsed() > duration() {
-                    break;
-                }
-            }
-            end.store(true, Ordering::Relaxed);
-        },
-    );
 }
 
 fn exchange(one: &str, other: &str) {
@@ -77,11 +36,13 @@ fn a_directory_that_becomes_a_link_leads_nowhere_else() {
     symlink(up, root.path().join("w/link")).unwrap();
     race(
         kind("user, chrooted"),
+        registry(),
         root.path(),
         || exchange("real", "link"),
         |round| {
-            let _ = mkdirat(CWD, format!("real/made-{round}"), Mode::RWXU);
-            let _ = mkdirat(CWD, format!("link/made-{round}"), Mode::RWXU);
+            let name = round % NAMES;
+            let _ = mkdirat(CWD, format!("real/made-{name}"), Mode::RWXU);
+            let _ = mkdirat(CWD, format!("link/made-{name}"), Mode::RWXU);
         },
     );
     assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);
@@ -97,6 +58,7 @@ fn a_file_that_becomes_anothers_is_not_changed() {
     symlink("file", root.path().join("w/to-file")).unwrap();
     race(
         kind("user"),
+        registry(),
         root.path(),
         || exchange("to-own", "to-file"),
         |round| {
@@ -116,14 +78,16 @@ fn a_working_directory_that_changes_is_one_or_the_other() {
     build(root.path());
     race(
         kind("user, chrooted"),
+        registry(),
         root.path(),
         || {
             let _ = rustix::process::chdir("/w/real");
             let _ = rustix::process::chdir("/w2");
         },
         |round| {
-            let _ = mkdirat(CWD, format!("here-{round}"), Mode::RWXU);
-            let _ = mkdirat(CWD, format!("../../../../up-{round}"), Mode::RWXU);
+            let name = round % NAMES;
+            let _ = mkdirat(CWD, format!("here-{name}"), Mode::RWXU);
+            let _ = mkdirat(CWD, format!("../../../../up-{name}"), Mode::RWXU);
         },
     );
     let found = |place: &str, name: &str| {
@@ -142,11 +106,12 @@ fn a_link_to_the_agents_root_is_never_followed() {
     fs::set_permissions(outside.path(), PermissionsExt::from_mode(0o777)).unwrap();
     let (at, agent) = (root.path().display(), std::process::id());
     let link = format!("/proc/{agent}/root{}", outside.path().display());
-    let calls = duration().as_secs() * 200;
+    let seconds = race_duration().as_secs();
     // A container in the agent's pid namespace: everything is another process, and sees the agent's.
     let script = format!(
         "cd {at}/w; while true; do busybox ln -sfn {link} swap; busybox ln -sfn real swap; done & \
-         for i in $(busybox seq {calls}); do busybox mkdir swap/made-$i 2>/dev/null; done; kill $!; busybox ls real | busybox wc -l"
+         swapping=$!; while true; do i=$((i+1)); busybox mkdir swap/made-$i 2>/dev/null; done & \
+         busybox sleep {seconds}; kill $swapping $!; busybox ls real | busybox wc -l"
     );
     let made = support::script(Some(registry()), Features::probe(), 1000, || (), script);
     assert!(made.trim().parse::<u32>().unwrap() > 0, "the race has run: {made}");
@@ -160,10 +125,11 @@ fn callers_that_are_killed_cost_the_agent_nothing() {
     let descriptors = || fs::read_dir("/proc/self/fd").unwrap().count();
     let before = descriptors();
     let at = root.path().display();
-    let calls = duration().as_secs() * 100;
+    let seconds = race_duration().as_secs();
     let script = format!(
-        "cd {at}/w; for i in $(busybox seq {calls}); do \
-         busybox mkdir real/a-$i real/b-$i real/c-$i real/d-$i & kill -9 $!; done; wait; busybox mkdir real/last && echo fine"
+        "cd {at}/w; while true; do i=$((i+1)); \
+         busybox mkdir real/a-$i real/b-$i real/c-$i real/d-$i & kill -9 $!; done & \
+         busybox sleep {seconds}; kill $!; busybox mkdir real/last && echo fine"
     );
     let said = support::script(Some(registry()), Features::probe(), 1000, || (), script);
     assert!(said.ends_with("fine\n"), "{said}");

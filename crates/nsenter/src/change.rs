@@ -52,7 +52,8 @@ impl Scene<'_> {
         let link = own_link(file);
         fchdir(&self.caller().home().proc)?;
         let outcome = change(link.as_c_str());
-        if fchdir(self.caller().root()).is_err() {
+        // The caller may be one whose root is closed to it.
+        if self.with_own_capabilities(|| fchdir(self.caller().root())).is_err() {
             // A relative path could begin in our procfs, and leave it.
             raw::end_thread();
         }
@@ -97,7 +98,7 @@ mod tests {
         // As ourselves: neither takes a privilege.
         let tid = rustix::thread::gettid().as_raw_nonzero().get().cast_unsigned();
         let caller = Caller::open(tid).unwrap();
-        let scene = Scene::new(&caller);
+        let scene = caller.scene_of_this_thread();
         let path = OFlags::PATH | OFlags::CLOEXEC | OFlags::NOFOLLOW;
         let held = openat(CWD, &file, path, Mode::empty()).unwrap();
         let held_link = openat(CWD, &link, path, Mode::empty()).unwrap();

@@ -39,9 +39,15 @@ impl EntryPath {
         if end > 0 {
             whole.extend_from_slice(slashes);
         }
+        let mut directory = parent.to_vec();
+        if parent.len() > 1 && parent.ends_with(b"/") {
+            // The kernel protects links at the end of a path from being followed (`fs.protected_symlinks`), and in
+            // the caller's path this is not its end.
+            directory.push(b'.');
+        }
         // Parts of a string without NUL bytes have none.
         Self {
-            parent: CString::new(parent).unwrap_or_default(),
+            parent: CString::new(directory).unwrap_or_default(),
             name: CString::new(whole).unwrap_or_default(),
         }
     }
@@ -61,8 +67,8 @@ mod tests {
             prop_assert!(!name.trim_end_matches('/').contains('/'));
             prop_assert!(parent.is_empty() == path.is_empty());
             if !path.trim_end_matches('/').is_empty() {
-                let whole = [parent, name].concat();
-                prop_assert!(whole == path || (parent == "." && name == path));
+                let directory = parent.strip_suffix("/.").map_or(parent, |_| &parent[..parent.len() - 1]);
+                prop_assert!([directory, name].concat() == path || (parent == "." && name == path));
             }
             let longer = EntryPath::with_suffix(&c_path, &suffix);
             prop_assert_eq!(&longer.parent, &split.parent);
@@ -75,16 +81,16 @@ mod tests {
         for (path, parent, name) in [
             (c"a", c".", c"a"),
             (c"a/", c".", c"a/"),
-            (c"a/b", c"a/", c"b"),
-            (c"a//b//", c"a//", c"b//"),
+            (c"a/b", c"a/.", c"b"),
+            (c"a//b//", c"a//.", c"b//"),
             (c"/a", c"/", c"a"),
-            (c"//a", c"//", c"a"),
+            (c"//a", c"//.", c"a"),
             (c"/", c"/", c"."),
             (c"//", c"/", c"."),
             (c".", c".", c"."),
             (c"..", c".", c".."),
-            (c"a/..", c"a/", c".."),
-            (c"a/./", c"a/", c"./"),
+            (c"a/..", c"a/.", c".."),
+            (c"a/./", c"a/.", c"./"),
             (c"", c"", c""),
         ] {
             let split = EntryPath::new(path);

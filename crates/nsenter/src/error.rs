@@ -46,6 +46,24 @@ pub enum Error {
         /// What the kernel said.
         source: Errno,
     },
+    /// There is no helper that could act in the caller's user namespace, or it could not take on the caller's
+    /// ids. Nothing was done.
+    #[error("acting in the user namespace of thread {tid} failed at {step}: {source}")]
+    NoHelper {
+        /// The caller.
+        tid: u32,
+        /// What was tried.
+        step: &'static str,
+        /// What the kernel said.
+        source: Errno,
+    },
+    /// The helper ended while it acted: somebody in the container has killed or stopped it, or it ran out of
+    /// memory. What it has done is done.
+    #[error("the helper in the user namespace of thread {tid} was killed while it acted")]
+    HelperEnded {
+        /// The caller.
+        tid: u32,
+    },
     /// What the kernel answers the caller: the emulated call's own error.
     #[error(transparent)]
     Call(#[from] Errno),
@@ -57,7 +75,7 @@ impl Error {
     pub const fn errno(self) -> Errno {
         match self {
             Self::Call(errno) => errno,
-            Self::Gone => Errno::INTR,
+            Self::Gone | Self::HelperEnded { .. } => Errno::INTR,
             _ => Errno::PERM,
         }
     }

@@ -1,17 +1,19 @@
 //! The state that belongs to the acting thread itself, and the way back to it.
 
-use std::cell::{Cell, OnceCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 use std::sync::Once;
 
 use nix::sched::{CloneFlags, setns, unshare};
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, openat, statat};
+use rustix::fs::{CWD, Mode, OFlags, openat, readlinkat_raw};
 use rustix::io::Errno;
+use rustix::path::DecInt;
 use rustix::process::{chroot, fchdir, umask};
 use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities, set_thread_groups};
 
 use crate::error::Error;
+use crate::process::is_process;
 use crate::raw;
 use crate::status::{Credentials, MAX_STATUS, Status};
 
@@ -27,10 +29,31 @@ pub(crate) struct Home {
     cwd: OwnedFd,
     credentials: Credentials,
     mount_namespace: OwnedFd,
+    /// The task that called last: most call again.
+    last: RefCell<Option<Rc<Task>>>,
 }
 
-/// A namespace's identity: device and inode of its file.
-pub(crate) type NamespaceId = (u64, u64);
+/// A task, as far as it stays the same from call to call. Whatever is looked up here is this task's, or nobody's:
+/// procfs never shows another one behind what has been opened, whoever gets the number.
+#[derive(Debug)]
+pub(crate) struct Task {
+    tid: u32,
+    /// Its directory in our procfs.
+    pub(crate) proc: OwnedFd,
+    status: OwnedFd,
+    /// The directory of its process, once it has been asked for. A task stays in its process.
+    process: OnceCell<Rc<OwnedFd>>,
+}
+
+impl Task {
+    /// What its status says now.
+    pub(crate) fn status(&self) -> Result<Vec<u8>, Errno> {
+        read_whole(&self.status)
+    }
+}
+
+/// A namespace's identity: what its link says (`namespaces(7)`), which is cheaper to have than its file.
+pub(crate) type NamespaceId = [u8; 32];
 
 /// How far a thread is from home: what has to be put back.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
@@ -88,8 +111,38 @@ impl Home {
                 .map_err(|field| Error::Prepare { step: field, source: Errno::INVAL })?
                 .credentials,
             capabilities: capabilities(None).map_err(failed("capget"))?,
+            last: RefCell::new(None),
             proc,
         })
+    }
+
+    /// The task that called last, if it has this number. It may be gone.
+    pub(crate) fn last_task(&self, tid: u32) -> Option<Rc<Task>> {
+        self.last.borrow().as_ref().filter(|task| task.tid == tid).cloned()
+    }
+
+    /// Opens the task that has this number now.
+    pub(crate) fn open_task(&self, tid: u32) -> Result<Rc<Task>, Errno> {
+        let proc = self.folder_of(tid)?;
+        let status = openat(&proc, "status", OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
+        let task = Rc::new(Task { tid, proc, status, process: OnceCell::new() });
+        self.last.replace(Some(Rc::clone(&task)));
+        Ok(task)
+    }
+
+    /// The directory of a task's process.
+    pub(crate) fn process(&self, task: &Task, tgid: u32) -> Result<Rc<OwnedFd>, Errno> {
+        if let Some(process) = task.process.get() {
+            return Ok(Rc::clone(process));
+        }
+        let opened = Rc::new(self.folder_of(tgid)?);
+        Ok(Rc::clone(task.process.get_or_init(|| opened)))
+    }
+
+    /// A task's directory in our procfs.
+    fn folder_of(&self, task: u32) -> Result<OwnedFd, Errno> {
+        let path = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        openat(&self.proc, DecInt::new(task), path, Mode::empty())
     }
 
     /// Leaves: from here on the thread is between states, until the guard brings it home.
@@ -187,6 +240,9 @@ fn restore_before_panics_are_reported() {
     INSTALLED.call_once(|| {
         let report = std::panic::take_hook();
         std::panic::set_hook(Box::new(move |panic| {
+            if is_process() {
+                return;
+            }
             // A thread whose locals are gone already acts for nobody.
             let _ = HOME.try_with(|home| home.get().map(|home| go_home(home)));
             report(panic);
@@ -196,23 +252,29 @@ fn restore_before_panics_are_reported() {
 
 /// The identity of the namespace behind `path`.
 pub(crate) fn namespace_id(directory: BorrowedFd<'_>, path: &str) -> Result<NamespaceId, Errno> {
-    let stat = statat(directory, path, AtFlags::empty())?;
-    Ok((stat.st_dev, stat.st_ino))
+    let mut identity = NamespaceId::default();
+    readlinkat_raw(directory, path, &mut identity[..])?;
+    Ok(identity)
 }
 
 /// The whole of a status file.
 pub(crate) fn read_status(directory: BorrowedFd<'_>, path: &str) -> Result<Vec<u8>, Errno> {
+    read_whole(&openat(directory, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?)
+}
+
+/// The whole of a file of procfs as it is now, however often it has been read.
+fn read_whole(file: &OwnedFd) -> Result<Vec<u8>, Errno> {
     /// Enough for all but tasks with hundreds of groups.
     const USUAL: usize = 4096;
-    let file = openat(directory, path, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
-    let mut status = Vec::with_capacity(USUAL);
-    while status.len() < MAX_STATUS {
-        let room = status.capacity() - status.len();
+    let mut content = Vec::with_capacity(USUAL);
+    while content.len() < MAX_STATUS {
+        let room = content.capacity() - content.len();
+        let from = content.len() as u64;
         // The kernel writes all there is at once: less than there is room for is the end.
-        if rustix::io::read(&file, rustix::buffer::spare_capacity(&mut status))? < room {
-            return Ok(status);
+        if rustix::io::pread(file, rustix::buffer::spare_capacity(&mut content), from)? < room {
+            return Ok(content);
         }
-        status.reserve(status.len());
+        content.reserve(content.len());
     }
     Err(Errno::TOOBIG)
 }

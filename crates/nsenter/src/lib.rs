@@ -3,7 +3,8 @@
 //! An agent that does for a container what it may not do itself must not do it as itself. A path means what it
 //! means to the *caller*; a new file belongs to the caller and has the mode that its umask leaves; what the
 //! caller may not do stays forbidden. This crate makes the calling **thread** the caller: no process is created,
-//! and no other thread notices.
+//! and no other thread notices. Only a caller with a user namespace of its own takes a process, since a thread cannot
+//! join one: a helper, kept for as long as the container lives.
 //!
 //! - [`Caller::open`] opens and reads what the caller is: root, working directory, [`Credentials`], namespaces;
 //!   [`Caller::base`] opens a directory argument.
@@ -12,8 +13,12 @@
 //! - A [`Scene`] is what the closure gets: the ways to walk the caller's paths without ever leaving its root.
 //! - An [`EntryPath`] is a path taken apart for calls that make something; a [`Target`] is a file that exists,
 //!   named by a path or by a descriptor.
+//! - A [`Keeper`] is on whose behalf helpers are kept: [`Caller::open_kept`] finds the one for the caller's user
+//!   namespace, where [`Caller::act`] then runs the closure, in shared memory. [`Keeper::release`] ends them.
+//!   [`Caller::act_outside`] is for what takes a capability outside all containers.
 //! - [`MountNamespace::attach`] mounts into the caller's tree.
-//! - [`open_host_file`] opens what a caller is to be handed of the host, with no way beyond it.
+//! - [`open_host_file`] opens what a caller is to be handed of the host, with no way beyond it; [`clone_host_node`]
+//!   makes a device of the host something to mount.
 //!
 //! The order matters: everything is opened and read **before** the notification's validity is asked for, since a
 //! thread id is no identity. [`Caller::act`] asks at the right moment.
@@ -34,21 +39,27 @@
 //! # Ok::<(), Error>(())
 //! ```
 //!
-//! It takes `CAP_SYS_PTRACE`, `CAP_SYS_CHROOT`, `CAP_SETUID` and `CAP_SETGID`; mounting takes `CAP_SYS_ADMIN`;
+//! It takes `CAP_SYS_PTRACE`, `CAP_SYS_CHROOT`, `CAP_SETUID` and `CAP_SETGID`; mounting and helpers take `CAP_SYS_ADMIN`;
 //! and nobody is granted what the agent does not have.
 //!
 //! What cannot be taken on: the caller's security label and Landlock domain, its resource limits, and the
 //! memory accounting of what is made for it. While it acts, the thread's parent-death signal is reset and the
-//! process may become not dumpable, as the kernel does whenever credentials change.
+//! process may become not dumpable, as the kernel does whenever credentials change. Starting a helper makes it so:
+//! that keeps the helper's container from looking into the memory that it shares with us. With `fs.suid_dumpable` of
+//! 1, which undoes it, there are no helpers.
 
 mod caller;
 mod change;
 mod entry;
 mod error;
+mod helper;
 mod home;
 mod host_file;
+mod id_map;
+mod keeper;
 mod mount;
 mod own;
+mod process;
 mod raw;
 mod scene;
 mod status;
@@ -58,7 +69,8 @@ mod walk;
 pub use caller::{AT_FDCWD, Base, Caller};
 pub use entry::EntryPath;
 pub use error::Error;
-pub use host_file::open_host_file;
+pub use host_file::{clone_host_node, find_host_file, open_host_file};
+pub use keeper::Keeper;
 pub use mount::{MountNamespace, PidNamespace};
 pub use rustix::thread::CapabilitySet as Capabilities;
 pub use scene::{Place, Scene};

@@ -29,7 +29,7 @@ impl MountNamespace {
         Self { tid, home, fd }
     }
 
-    /// Mounts what `mount` is, a descriptor of `fsmount(2)`, onto what `target` is, an `O_PATH` descriptor of a
+    /// Mounts what `mount` is, a descriptor of `fsmount(2)` or `open_tree(2)`, onto what `target` is, an `O_PATH` descriptor of a
     /// [`Scene`]: inside the namespace, with our own capabilities. No path is looked up.
     ///
     /// A mount that `is_valid` says nobody waits for any more is taken away again, as far as possible: a caller

@@ -10,6 +10,7 @@ use nix::sys::signal::{SigSet, SigmaskHow, pthread_sigmask};
 use nix::unistd::{setfsgid, setfsuid};
 use rustix::fs::{Gid, Mode, Uid};
 use rustix::io::Errno;
+use rustix::mount::MountAttrFlags;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
@@ -50,11 +51,20 @@ struct MountAttributes {
     user_namespace: u64,
 }
 
-/// Makes a detached mount read-only (`mount_setattr(2)`). ENOSYS before Linux 5.12.
-pub(crate) fn make_read_only(mount: BorrowedFd<'_>) -> Result<(), Errno> {
+/// Makes a detached mount private, and sets and clears attributes of it (`mount_setattr(2)`). ENOSYS before Linux
+/// 5.12.
+pub(crate) fn change_mount(
+    mount: BorrowedFd<'_>,
+    set: MountAttrFlags,
+    clear: MountAttrFlags,
+) -> Result<(), Errno> {
     const MOUNT_SETATTR: libc::c_long = 442;
-    const READ_ONLY: u64 = 1;
-    let attributes = MountAttributes { set: READ_ONLY, clear: 0, propagation: 0, user_namespace: 0 };
+    let attributes = MountAttributes {
+        set: set.bits().into(),
+        clear: clear.bits().into(),
+        propagation: libc::MS_PRIVATE,
+        user_namespace: 0,
+    };
     let (fd, size) = (mount.as_raw_fd(), size_of::<MountAttributes>());
     // SAFETY: a plain system call; the path is a NUL-terminated literal, and `attributes` is a `struct
     // mount_attr` of the size that is said, alive for the call and only read.
@@ -72,6 +82,11 @@ pub(crate) fn end_thread() -> ! {
     const LAST_WORDS: &[u8] = b"a thread could not leave a container and ends; one call stays unanswered\n";
     // A plain write to a descriptor that is open: it looks nothing up in the container.
     let _ = nix::unistd::write(std::io::stderr(), LAST_WORDS);
+    exit()
+}
+
+/// `_exit(2)` of the calling thread: [`end_thread`] without a word.
+pub(crate) fn exit() -> ! {
     loop {
         // SAFETY: ends this thread only. Its stack stays mapped while its handle is not joined, and no frame on
         // it runs again; whoever joins it finds no result and panics rather than reading one.
@@ -179,7 +194,7 @@ extern "C" fn opener(job: *mut c_void) -> libc::c_int {
 }
 
 /// A child is killed when the thread that started it ends (`prctl(2)`, `PR_SET_PDEATHSIG`).
-fn end_with_parent() {
+pub(crate) fn end_with_parent() {
     // SAFETY: a plain system call. It changes the calling process only, and cannot fail with these arguments.
     unsafe { libc::syscall(libc::SYS_prctl, libc::PR_SET_PDEATHSIG, libc::SIGKILL, 0, 0, 0) };
 }

@@ -1,11 +1,15 @@
 use std::ffi::CStr;
 use std::os::fd::{AsFd, OwnedFd};
 
-use rustix::fs::{AtFlags, OFlags, fstat, statat};
+use rustix::fs::{AtFlags, Mode, OFlags, Uid, fstat, openat, statat};
 use rustix::io::Errno;
+use rustix::thread::{CapabilitySets, capabilities, set_capabilities};
 
 use crate::caller::{Base, Caller};
 use crate::entry::EntryPath;
+use crate::helper::Maps;
+use crate::own::{Link, OwnLink};
+use crate::raw;
 use crate::walk::{is_procfs, may_search, walk};
 
 /// What a caller's paths lead to, while a thread acts as the caller.
@@ -21,6 +25,18 @@ use crate::walk::{is_procfs, may_search, walk};
 #[derive(Debug)]
 pub struct Scene<'a> {
     caller: &'a Caller,
+    actor: Actor,
+    /// Where what is done counts outside the caller's user namespace: which ids that has.
+    maps: Option<&'a Maps>,
+}
+
+/// Who acts: a thread of ours, or a helper in the caller's user namespace.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Actor {
+    /// What it may do at most.
+    pub(crate) capabilities: CapabilitySets,
+    /// The caller's user as the actor's user namespace numbers it, if it does.
+    pub(crate) fsuid: Option<Uid>,
 }
 
 /// A directory of the caller, and the name of something to be made there.
@@ -43,20 +59,32 @@ impl Place<'_> {
 }
 
 impl<'a> Scene<'a> {
-    pub(crate) const fn new(caller: &'a Caller) -> Self {
-        Self { caller }
+    pub(crate) const fn new(caller: &'a Caller, actor: Actor) -> Self {
+        Self { caller, actor, maps: None }
+    }
+
+    /// With the ids of the caller's user namespace.
+    pub(crate) const fn with_maps<'b>(&self, maps: &'b Maps) -> Scene<'b>
+    where
+        'a: 'b,
+    {
+        Scene { caller: self.caller, actor: self.actor, maps: Some(maps) }
     }
 
     pub(crate) const fn caller(&self) -> &'a Caller {
         self.caller
     }
 
+    pub(crate) const fn actor(&self) -> &Actor {
+        &self.actor
+    }
+
     /// Where an entry is to be made. Nothing can be made in procfs: there it is ENOENT, or EEXIST if there is
     /// an entry of that name, as natively.
     pub fn place<'p>(&self, base: &Base, path: &'p EntryPath) -> Result<Place<'p>, Errno> {
-        let directory = walk(self.caller, base, &path.parent, OFlags::DIRECTORY)?;
+        let directory = walk(self, base, &path.parent, OFlags::DIRECTORY)?;
         if is_procfs(&directory)? {
-            may_search(self.caller, &fstat(&directory)?)?;
+            may_search(self, &fstat(&directory)?)?;
             // Of a name that ends in a slash the kernel would follow a link.
             if path.name.to_bytes().ends_with(b"/") {
                 return Err(Errno::NOENT);
@@ -73,6 +101,44 @@ impl<'a> Scene<'a> {
     /// the caller's mount namespace, and where the mount that it is on is shared, in those that it propagates to:
     /// the host's as well, as natively (`mount_namespaces(7)`).
     pub fn mount_point(&self, path: &CStr) -> Result<OwnedFd, Errno> {
-        walk(self.caller, &Base::cwd(), path, OFlags::DIRECTORY)
+        walk(self, &Base::cwd(), path, OFlags::DIRECTORY)
+    }
+
+    /// While acting: opens what a magic link of the caller's own leads to, in **our** procfs, where its
+    /// directory has been held since before its notification was valid. The kernel follows such links for the
+    /// caller unasked; of us it asks capabilities, so we have our own for this one call.
+    pub(crate) fn open_own(&self, own: OwnLink<'_>) -> Result<OwnedFd, Errno> {
+        let directory = self.caller().folder(own.of_thread);
+        let path = OFlags::PATH | OFlags::CLOEXEC;
+        self.with_own_capabilities(|| match own.link {
+            Link::Root => openat(directory, c"root", path, Mode::empty()),
+            Link::Cwd => openat(directory, c"cwd", path, Mode::empty()),
+            Link::Fd(number) => {
+                let descriptors = openat(directory, c"fd", path | OFlags::DIRECTORY, Mode::empty());
+                descriptors.and_then(|descriptors| openat(descriptors, number, path, Mode::empty()))
+            }
+        })
+    }
+
+    /// Whether a file belongs to somebody whom the caller's user namespace has no number for. No capability of
+    /// that namespace reaches such a file, so one that is granted [outside](Caller::act_outside) should not either:
+    /// the kernel's answer is EPERM. False where the caller is acted for with its own capabilities.
+    pub fn is_foreign(&self, file: impl AsFd) -> Result<bool, Errno> {
+        self.maps.map_or(Ok(false), |maps| Ok(!maps.have(&fstat(file)?)))
+    }
+
+    /// While acting: makes one call with what the acting thread may do at most.
+    pub(crate) fn with_own_capabilities<T>(
+        &self,
+        call: impl FnOnce() -> Result<T, Errno>,
+    ) -> Result<T, Errno> {
+        let acting = capabilities(None)?;
+        set_capabilities(None, self.actor.capabilities)?;
+        let outcome = call();
+        if set_capabilities(None, acting).is_err() {
+            // What follows would be done with more than was granted.
+            raw::end_thread();
+        }
+        outcome
     }
 }

@@ -33,12 +33,23 @@ pub struct Credentials {
     pub effective: CapabilitySet,
 }
 
+/// The lines that count.
+const FIELDS: [&str; 8] = ["Umask", "Tgid", "Uid", "Gid", "Groups", "NStgid", "NSpid", "CapEff"];
+
 impl Status {
     /// Reads a status. The error is the name of the line that is missing or malformed.
     pub(crate) fn parse(status: &[u8]) -> Result<Self, &'static str> {
+        let mut values = [None; FIELDS.len()];
+        for line in status.split(|byte| *byte == b'\n') {
+            for (name, value) in FIELDS.iter().zip(&mut values) {
+                let here = || line.strip_prefix(name.as_bytes())?.strip_prefix(b":");
+                if line.first() == name.as_bytes().first() && value.is_none() {
+                    *value = here();
+                }
+            }
+        }
         let line = |name: &'static str| {
-            let mut lines = status.split(|byte| *byte == b'\n');
-            let value = lines.find_map(|line| line.strip_prefix(name.as_bytes())?.strip_prefix(b":"));
+            let value = FIELDS.iter().position(|field| *field == name).and_then(|index| values[index]);
             value.and_then(|value| std::str::from_utf8(value).ok()).ok_or(name)
         };
         // Real, effective, saved, file system.

@@ -48,7 +48,7 @@ impl Scene<'_> {
     /// host's, and the agent's would be among them.
     pub fn open(&self, target: &Target) -> Result<OwnedFd, Errno> {
         let opened = match &target.0 {
-            Name::Path { base, path, flags } => walk(self.caller(), base, path, *flags)?,
+            Name::Path { base, path, flags } => walk(self, base, path, *flags)?,
             Name::Open(fd) => fcntl_dupfd_cloexec(fd.as_fd(), 0)?,
         };
         if is_procfs(&opened)? { Err(Errno::PERM) } else { Ok(opened) }

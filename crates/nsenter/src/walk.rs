@@ -9,7 +9,8 @@ use rustix::fs::{
 };
 use rustix::io::Errno;
 
-use crate::caller::{Base, Caller};
+use crate::caller::Base;
+use crate::scene::Scene;
 
 /// How many links one path may follow (`MAXSYMLINKS` of the kernel).
 const MAX_LINKS: usize = 40;
@@ -29,11 +30,11 @@ const NO_SYMLINKS_HERE: u64 = 0x2000;
 /// The kernel walks it, but refuses magic links. Only when it meets one, or finds nothing or nothing of use
 /// (`/proc/self` of the caller's procfs does not exist for us, or is ours) or an entry of procfs, the path is
 /// walked again one component at a time: what is the caller's own leads to what it means for the caller.
-pub(crate) fn walk(caller: &Caller, base: &Base, path: &CStr, flags: OFlags) -> Result<OwnedFd, Errno> {
-    match open(base.of(caller), path, flags) {
+pub(crate) fn walk(scene: &Scene<'_>, base: &Base, path: &CStr, flags: OFlags) -> Result<OwnedFd, Errno> {
+    match open(base.of(scene.caller()), path, flags) {
         Ok(found) if !is_procfs(&found)? => Ok(found),
         Ok(_) | Err(Errno::LOOP | Errno::NOENT | Errno::NOTDIR) if !path.is_empty() => {
-            walk_slowly(caller, base, path, flags)
+            walk_slowly(scene, base, path, flags)
         }
         refused => refused,
     }
@@ -46,9 +47,9 @@ pub(crate) fn is_procfs(fd: impl AsFd) -> Result<bool, Errno> {
 
 /// Whether the caller may look for names in a directory of procfs. The kernel would let an acting thread into
 /// the descriptors of its own process, whoever it acts as.
-pub(crate) fn may_search(caller: &Caller, directory: &Stat) -> Result<(), Errno> {
+pub(crate) fn may_search(scene: &Scene<'_>, directory: &Stat) -> Result<(), Errno> {
     let is_open = directory.st_mode & 0o001 != 0;
-    let is_owner = directory.st_uid == caller.credentials().fsuid.as_raw();
+    let is_owner = scene.actor().fsuid.is_some_and(|user| user.as_raw() == directory.st_uid);
     if is_open || is_owner { Ok(()) } else { Err(Errno::ACCESS) }
 }
 
@@ -56,9 +57,9 @@ fn open(at: BorrowedFd<'_>, path: impl rustix::path::Arg, flags: OFlags) -> Resu
     openat2(at, path, OFlags::PATH | OFlags::CLOEXEC | flags, Mode::empty(), ResolveFlags::NO_MAGICLINKS)
 }
 
-fn walk_slowly(caller: &Caller, base: &Base, path: &CStr, flags: OFlags) -> Result<OwnedFd, Errno> {
-    let here = open(base.of(caller), c".", OFlags::DIRECTORY)?;
-    let mut walk = Walk { caller, here, pending: Pending::new(path.to_bytes())?, links: 0, flags };
+fn walk_slowly(scene: &Scene<'_>, base: &Base, path: &CStr, flags: OFlags) -> Result<OwnedFd, Errno> {
+    let here = open(base.of(scene.caller()), c".", OFlags::DIRECTORY)?;
+    let mut walk = Walk { scene, here, pending: Pending::new(path.to_bytes())?, links: 0, flags };
     while walk.step()? {}
     let end = walk.here;
     let must_be_directory = flags.contains(OFlags::DIRECTORY) || walk.pending.ends_in_slash();
@@ -67,7 +68,7 @@ fn walk_slowly(caller: &Caller, base: &Base, path: &CStr, flags: OFlags) -> Resu
 
 /// A path that is walked one component at a time.
 struct Walk<'a> {
-    caller: &'a Caller,
+    scene: &'a Scene<'a>,
     /// Where the walk has come to.
     here: OwnedFd,
     pending: Pending,
@@ -92,7 +93,7 @@ impl Walk<'_> {
         }
         let name = self.pending.first().unwrap_or_default();
         if let Some(stat) = in_procfs {
-            may_search(self.caller, &stat)?;
+            may_search(self.scene, &stat)?;
             // Open by its mode, but not to those who may not trace the process.
             if name == b"fdinfo" && !self.pending.is_last() {
                 return Err(Errno::ACCESS);
@@ -121,11 +122,11 @@ impl Walk<'_> {
 
     /// In the root of a procfs: follows what is the caller's own, if the next components are.
     fn step_in_proc_root(&mut self) -> Result<bool, Errno> {
-        let names = self.caller.names();
+        let names = self.scene.caller().names();
         if let Some(own) = names.own_link(self.pending.rest()) {
             let is_end = own.len == self.pending.rest().len();
             if !(is_end && self.flags.contains(OFlags::NOFOLLOW)) {
-                let (target, len) = (self.caller.open_own(own)?, own.len);
+                let (target, len) = (self.scene.open_own(own)?, own.len);
                 self.count_link()?;
                 self.pending.skip(len);
                 self.here = target;

@@ -246,6 +246,25 @@ fn a_panic_comes_home_before_it_is_reported() {
 }
 
 #[test]
+fn a_caller_whose_root_is_closed_to_it_is_acted_for() {
+    let root = root();
+    let file = root.path().join("home/file");
+    fs::write(&file, "").unwrap();
+    std::os::unix::fs::chown(&file, Some(1000), None).unwrap();
+    let somebody = Somebody::in_root(root.path());
+    fs::set_permissions(root.path(), PermissionsExt::from_mode(0o700)).unwrap();
+    let open = fs::File::open(&file).unwrap();
+    let caller = Caller::open(somebody.tid).unwrap();
+    let target = caller.descriptor(std::os::fd::AsRawFd::as_raw_fd(&open)).unwrap();
+    let outcome = caller.act(
+        || true,
+        Capabilities::empty(),
+        |scene| scene.set_attribute(scene.open(&target)?, c"user.x", b"1", rustix::fs::XattrFlags::empty()),
+    );
+    assert_eq!(outcome, Ok(()));
+}
+
+#[test]
 fn a_thread_that_cannot_come_back_ends() {
     let root = root();
     let somebody = Somebody::in_root(root.path());

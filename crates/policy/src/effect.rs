@@ -5,7 +5,8 @@ use std::ffi::CString;
 use std::sync::Arc;
 
 use seccomp_agent_handlers::{
-    AnyCall, Attributes, Directories, ExecDelay, HostFile, Modes, Mount, Nodes, Numbers, Openings, Owners,
+    AnyCall, Attributes, Directories, Executions, Freeze, HostFile, Modes, Mount, Nodes, Numbers, Openings,
+    Owners,
 };
 use seccomp_agent_registry::Handler;
 
@@ -27,6 +28,7 @@ pub(crate) enum Family {
     Open,
     Mount,
     ExecDelay,
+    ExecAlert,
 }
 
 /// Which requests changed what a family does.
@@ -42,6 +44,8 @@ pub(crate) struct Effect {
     pub(crate) parameters: String,
     /// Itself.
     pub(crate) handler: Arc<dyn Handler>,
+    /// Whether it decides anything that a record could be of.
+    pub(crate) decides: bool,
 }
 
 /// Why a request that is honoured cannot be fulfilled.
@@ -63,7 +67,7 @@ pub enum RequestError {
 }
 
 impl Family {
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::Directories,
         Self::Nodes,
         Self::Modes,
@@ -72,6 +76,7 @@ impl Family {
         Self::Open,
         Self::Mount,
         Self::ExecDelay,
+        Self::ExecAlert,
     ];
 
     /// The key of the policy.
@@ -85,6 +90,7 @@ impl Family {
             Self::Open => "open",
             Self::Mount => "mount",
             Self::ExecDelay => "exec-delay",
+            Self::ExecAlert => "exec-alert",
         }
     }
 
@@ -100,7 +106,7 @@ impl Family {
             }
             Self::Open => &["open", "openat", "openat2", "creat"],
             Self::Mount => &["mount"],
-            Self::ExecDelay => &["execve", "execveat"],
+            Self::ExecDelay | Self::ExecAlert => &["execve", "execveat"],
         }
     }
 
@@ -124,6 +130,7 @@ impl Family {
             Self::Open => !grants.open.is_empty(),
             Self::Mount => !grants.mount.is_empty(),
             Self::ExecDelay => grants.exec_delay.is_some(),
+            Self::ExecAlert => !grants.exec_alert.is_empty(),
         }
     }
 }
@@ -182,10 +189,7 @@ fn effect(family: Family, grants: &Grants, values: &BTreeMap<Field, String>) -> 
             let suffix = template.map(|template| template.render(values)).transpose()?.unwrap_or_default();
             (format!("suffix {suffix:?}"), Arc::new(Directories::with_suffix(suffix)))
         }
-        Family::Nodes => {
-            let devices = grants.nodes.iter().map(|nodes| nodes.devices.clone()).collect();
-            (joined(grants.nodes.iter().map(|nodes| &nodes.text)), Arc::new(Nodes::granting(devices)))
-        }
+        Family::Nodes => nodes(grants),
         Family::Modes => {
             let name = |capability: &ModeCapability| match capability {
                 ModeCapability::Fowner => "CAP_FOWNER",
@@ -206,24 +210,49 @@ fn effect(family: Family, grants: &Grants, values: &BTreeMap<Field, String>) -> 
             let grant = grants.exec_delay.as_ref();
             let pattern = grant.map_or_else(|| Glob::new(String::new()), |grant| grant.path.clone());
             let delay = grant.map(|grant| grant.delay.0).unwrap_or_default();
-            let parameters = format!("{} by {delay:?}", pattern.pattern());
-            (parameters, Arc::new(ExecDelay::new(pattern.pattern().clone(), delay)))
+            (format!("{} by {delay:?}", pattern.pattern()), executions(grants))
         }
+        Family::ExecAlert => (joined(grants.exec_alert.iter().map(Glob::pattern)), executions(grants)),
     };
-    Ok(Effect { name: family.name(), calls: family.calls().to_vec(), parameters, handler })
+    Ok(Effect { name: family.name(), calls: family.calls().to_vec(), parameters, handler, decides: true })
+}
+
+fn nodes(grants: &Grants) -> (String, Arc<dyn Handler>) {
+    let devices = grants.nodes.iter().map(|nodes| nodes.devices.clone()).collect();
+    let paths: Vec<_> = grants.host_nodes.iter().map(|path| path.value.0.clone()).collect();
+    let listed = joined(grants.nodes.iter().map(|nodes| &nodes.text));
+    let shown = joined(paths.iter().map(|path| path.to_string_lossy()));
+    let parameters = match shown.as_str() {
+        "" => listed,
+        shown => format!("{listed}; bound where nodes cannot be opened: {shown}"),
+    };
+    // All paths are absolute: none was parsed that is not.
+    (parameters, Arc::new(Nodes::granting(devices).binding(paths).unwrap_or_default()))
+}
+
+/// The one handler of both families: they are about the same calls.
+fn executions(grants: &Grants) -> Arc<dyn Handler> {
+    let alerting = Executions::new().alerting(grants.exec_alert.iter().map(|glob| glob.pattern().clone()));
+    Arc::new(match &grants.exec_delay {
+        Some(grant) => alerting.delaying(grant.path.pattern().clone(), grant.delay.0),
+        None => alerting,
+    })
 }
 
 fn owners(grant: &OwnerGrant) -> (String, Arc<dyn Handler>) {
-    let text = |ids: &[crate::numbers::Ids]| joined(ids.iter().map(|ids| &ids.text));
+    let text = |ids: &[crate::numbers::Ids]| match joined(ids.iter().map(|ids| &ids.text)) {
+        none if none.is_empty() => "none".to_owned(),
+        some => some,
+    };
     let numbers = |ids: &[crate::numbers::Ids]| ids.iter().map(|ids| ids.range.clone()).collect::<Numbers>();
-    let parameters = format!("users [{}], groups [{}]", text(&grant.users), text(&grant.groups));
+    let parameters = format!("users {}; groups {}", text(&grant.users), text(&grant.groups));
     (parameters, Arc::new(Owners::granting(numbers(&grant.users), numbers(&grant.groups))))
 }
 
 fn openings(grants: &Grants) -> (String, Arc<dyn Handler>) {
     let files = grants.open.iter().map(|grant| HostFile {
-        path: grant.path.0.clone(),
-        host: grant.host.as_ref().unwrap_or(&grant.path).0.clone(),
+        path: grant.path.value.0.clone(),
+        host: grant.host.as_ref().unwrap_or(&grant.path.value).0.clone(),
         read_only: !grant.writable,
     });
     let shown = files.clone().map(|file| {
@@ -246,9 +275,17 @@ fn answer(grant: &CallGrant) -> Effect {
         Answer::Delay(delay) => (format!("delay {:?}", delay.0), AnyCall::Delay(delay.0)),
         Answer::Errno(error) => (format!("errno {}", error.name()), AnyCall::Errno(error.0)),
         Answer::Return(value) => (format!("return {value}"), AnyCall::Return(value)),
+        Answer::Freeze(error) => {
+            let parameters = format!("freeze the container, then errno {}", error.name());
+            return calls(grant, parameters, Arc::new(Freeze::failing_with(error.0)), true);
+        }
     };
+    calls(grant, parameters, Arc::new(answer), answer != AnyCall::Continue)
+}
+
+fn calls(grant: &CallGrant, parameters: String, handler: Arc<dyn Handler>, decides: bool) -> Effect {
     let calls = grant.names.iter().map(|name| name.value.name()).collect();
-    Effect { name: "calls", calls, parameters, handler: Arc::new(answer) }
+    Effect { name: "calls", calls, parameters, handler, decides }
 }
 
 fn joined<S: ToString>(items: impl Iterator<Item = S>) -> String {

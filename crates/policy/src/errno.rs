@@ -125,7 +125,12 @@ impl TryFrom<String> for ErrnoName {
     fn try_from(name: String) -> Result<Self, String> {
         let found = all().find(|(known, _)| *known == name).map(|(_, errno)| Self(*errno));
         let names = all().map(|(known, _)| *known);
-        found.ok_or_else(|| format!("unknown error name {name:?}{}", hint(&name, names)))
+        found.ok_or_else(|| match hint(&name, names) {
+            hint if hint.is_empty() => {
+                format!("unknown error name {name:?}; they are those of errno(3), such as EPERM")
+            }
+            hint => format!("unknown error name {name:?}{hint}"),
+        })
     }
 }
 

@@ -22,6 +22,10 @@ pub(crate) struct Grants {
     pub(crate) directories: Option<DirectoryGrant>,
     /// mknod, mknodat: device nodes that can be made, as in the device cgroup: `c 1:3`, `b 7:*`.
     pub(crate) nodes: Vec<DeviceNodes>,
+    /// mknod, mknodat: device nodes of the host, such as `/dev/fuse`, each bound where a node of its device, which
+    /// `nodes` lists, could not be made or opened. No component may be a symbolic link.
+    #[cfg_attr(test, schemars(with = "Vec<AbsolutePath>"))]
+    pub(crate) host_nodes: Vec<Spanned<AbsolutePath>>,
     /// chmod and kin: capabilities that they are made with.
     pub(crate) modes: Vec<ModeCapability>,
     /// chown and kin: owners that files can be given to.
@@ -34,6 +38,8 @@ pub(crate) struct Grants {
     pub(crate) mount: Vec<FileSystem>,
     /// execve, execveat: programs that start late.
     pub(crate) exec_delay: Option<ExecDelayGrant>,
+    /// execve, execveat: programs whose start is told of in the audit, by the path as the caller writes it.
+    pub(crate) exec_alert: Vec<Glob>,
     /// Any calls, each answered without looking at its arguments.
     pub(crate) calls: Vec<CallGrant>,
 }
@@ -87,7 +93,8 @@ pub(crate) struct AttributePrefix(pub(crate) String);
 #[serde(deny_unknown_fields)]
 pub(crate) struct OpenGrant {
     /// What the container opens.
-    pub(crate) path: AbsolutePath,
+    #[cfg_attr(test, schemars(with = "AbsolutePath"))]
+    pub(crate) path: Spanned<AbsolutePath>,
     /// What it gets; the same path if left out. No component may be a symbolic link.
     pub(crate) host: Option<AbsolutePath>,
     /// Whether it can be written.
@@ -144,7 +151,7 @@ pub(crate) struct CallGrant {
 #[serde(try_from = "String")]
 pub(crate) struct CallName(Syscall);
 
-/// An answer: `continue`, `log`, `kill`, `{errno: EPERM}`, `{return: 0}` or `{delay: 50ms}`.
+/// An answer: `continue`, `log`, `kill`, `{errno: EPERM}`, `{return: 0}`, `{delay: 50ms}` or `{freeze: EPERM}`.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
@@ -161,6 +168,8 @@ pub(crate) enum Answer {
     Errno(ErrnoName),
     /// It is not run, and returns this.
     Return(i64),
+    /// The container is frozen; when it is thawed, or if it cannot be frozen, the call fails with this.
+    Freeze(ErrnoName),
 }
 
 impl ModeCapability {

@@ -25,6 +25,11 @@ const ANNOTATIONS: [(Field, [&str; 2]); 3] = [
 impl Field {
     pub(crate) const ALL: [Self; 4] = [Self::Namespace, Self::Pod, Self::Container, Self::Pid];
 
+    /// Where it is to be found in the first place, if runtimes write it into an annotation.
+    pub(crate) fn annotation(self) -> Option<&'static str> {
+        ANNOTATIONS.iter().find(|(field, _)| *field == self).map(|(_, keys)| keys[0])
+    }
+
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Namespace => "Namespace",

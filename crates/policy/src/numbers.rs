@@ -55,10 +55,16 @@ impl TryFrom<String> for DeviceNodes {
     fn try_from(text: String) -> Result<Self, String> {
         match devices(&text) {
             Some(devices) => Ok(Self { text, devices }),
-            None => Err(format!("{text:?} is no device such as \"c 1:3\", \"b 7:*\" or \"c 4:0-63\"")),
+            None => Err(format!(
+                "{text:?} is no device such as \"c 1:3\", \"b 7:*\" or \"c 4:0-63\", with numbers up to 4095:1048575"
+            )),
         }
     }
 }
+
+/// The highest numbers that a device can have: 12 and 20 bits.
+const MAX_MAJOR: u32 = 0xfff;
+const MAX_MINOR: u32 = 0xf_ffff;
 
 fn devices(text: &str) -> Option<Devices> {
     let (kind, numbers) = text.split_once(' ')?;
@@ -68,11 +74,11 @@ fn devices(text: &str) -> Option<Devices> {
         _ => return None,
     };
     let (major, minor) = numbers.split_once(':')?;
-    let numbers = |text| match text {
+    let numbers = |text, highest| match text {
         "*" => Some(Numbers::all()),
-        text => range(text).map(|range| Numbers::from_iter([range])),
+        text => range(text).filter(|range| *range.end() <= highest).map(|range| Numbers::from_iter([range])),
     };
-    Some(Devices { is_block, major: numbers(major)?, minor: numbers(minor)? })
+    Some(Devices { is_block, major: numbers(major, MAX_MAJOR)?, minor: numbers(minor, MAX_MINOR)? })
 }
 
 fn range(text: &str) -> Option<RangeInclusive<u32>> {
@@ -112,7 +118,9 @@ mod tests {
         );
         let loops = devices("b 7:*").unwrap();
         assert!(loops.is_block && loops.minor.contains(1_000_000));
-        for text in ["", "c", "c 1", "d 1:3", "c  1:3", "c 1:3 rwm", "c *", "c 1:-"] {
+        for text in
+            ["", "c", "c 1", "d 1:3", "c  1:3", "c 1:3 rwm", "c *", "c 1:-", "c 4096:0", "c 0:1048576"]
+        {
             assert!(devices(text).is_none(), "{text}");
         }
     }

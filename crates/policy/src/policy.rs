@@ -3,14 +3,14 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use seccomp_agent_handlers::AnyCall;
+use seccomp_agent_handlers::{AnyCall, Audit};
 use seccomp_agent_registry::{Container, Errno, Registry};
 use serde::Deserialize;
 
 use crate::effect::{Effect, Family, RequestError, effects, fulfil};
 use crate::explanation::{Decided, Explanation, Granted, Tried};
 use crate::fault::Fault;
-use crate::identity::identity;
+use crate::identity::{Field, identity};
 use crate::request::requests;
 use crate::rule::Rule;
 use crate::template::RenderError;
@@ -176,7 +176,7 @@ impl Policy {
         }
         let mut registry = Registry::new();
         if self.0.otherwise == Otherwise::Refuse {
-            registry.otherwise(AnyCall::Errno(Errno::PERM));
+            registry.otherwise(AnyCall::Errno(Errno::PERM)).layer(&audit(container));
         }
         let otherwise = match self.0.otherwise {
             Otherwise::Continue => Decided::Continue,
@@ -218,12 +218,10 @@ fn rule_resolved(rule: &Rule, container: &Container, tried: Vec<Tried>) -> Resul
     });
     let handlers = handlers.collect();
     let mut registry = Registry::new();
-    for effect in &effects {
-        for call in &effect.calls {
-            // One that this machine lacks is none that a container can make.
-            let _ = registry.on_shared(call, &effect.handler);
-        }
-    }
+    let (deciding, others): (Vec<_>, Vec<_>) = effects.into_iter().partition(|effect| effect.decides);
+    answer_by(&mut registry, &deciding);
+    registry.layer(&audit(container));
+    answer_by(&mut registry, &others);
     let explanation = Explanation {
         container: container.id.clone(),
         rule: Some(name.clone()),
@@ -235,8 +233,21 @@ fn rule_resolved(rule: &Rule, container: &Container, tried: Vec<Tried>) -> Resul
     Ok(Resolved { registry, explanation })
 }
 
+fn answer_by(registry: &mut Registry, effects: &[Effect]) {
+    for effect in effects {
+        for call in &effect.calls {
+            // One that this machine lacks is none that a container can make.
+            let _ = registry.on_shared(call, &effect.handler);
+        }
+    }
+}
+
+fn audit(container: &Container) -> Audit {
+    Audit::of(container, identity(container).remove(&Field::Container))
+}
+
 impl Document {
-    /// What no single field shows: rules of the same name, and calls that two handlers would answer.
+    /// What no single field shows: rules of the same name, nodes of no device, files that are listed twice, and calls that two handlers would answer.
     fn check(&self) -> Result<(), Fault> {
         let mut names = BTreeMap::new();
         for (index, rule) in self.rules.iter().enumerate() {
@@ -244,10 +255,34 @@ impl Document {
                 let message = format!("rules[{first}] has the name {:?} already", rule.name.value.0);
                 return Err(Fault::new(rule.name.referenced, format!("rules[{index}].name"), message));
             }
+            check_host_nodes(rule, index)?;
+            check_open(rule, index)?;
             check_calls(rule, index)?;
         }
         Ok(())
     }
+}
+
+fn check_host_nodes(rule: &Rule, index: usize) -> Result<(), Fault> {
+    match rule.grant.host_nodes.first() {
+        Some(path) if rule.grant.nodes.is_empty() => {
+            let message = "nodes lists no device that it could be bound for".to_owned();
+            Err(Fault::new(path.referenced, format!("rules[{index}].grant.host-nodes[0]"), message))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn check_open(rule: &Rule, index: usize) -> Result<(), Fault> {
+    let mut seen = BTreeMap::new();
+    for (number, file) in rule.grant.open.iter().enumerate() {
+        if let Some(first) = seen.insert(&file.path.value.0, number) {
+            let message = format!("open[{first}] is about {:?} already", file.path.value.0);
+            let field = format!("rules[{index}].grant.open[{number}].path");
+            return Err(Fault::new(file.path.referenced, field, message));
+        }
+    }
+    Ok(())
 }
 
 fn check_calls(rule: &Rule, index: usize) -> Result<(), Fault> {
@@ -257,6 +292,10 @@ fn check_calls(rule: &Rule, index: usize) -> Result<(), Fault> {
         taken.extend(family.calls().iter().map(|call| (*call, family.name())));
     }
     for (number, grant) in rule.grant.calls.iter().enumerate() {
+        if grant.names.is_empty() {
+            let field = format!("rules[{index}].grant.calls[{number}].names");
+            return Err(Fault::new(rule.name.referenced, field, "it names no call".to_owned()));
+        }
         for (position, name) in grant.names.iter().enumerate() {
             if let Some(other) = taken.insert(name.value.name(), "calls") {
                 let message = format!("{} is answered by {other} already", name.value.name());

@@ -64,6 +64,9 @@ pub(crate) struct Honour {
 /// The longest name of a rule: it stands in every line of a log.
 const MAX_NAME: usize = 63;
 
+/// The key that matches the container's name in its pod.
+const NAME: &str = "name";
+
 impl Match {
     pub(crate) const fn asks_for_runtime(&self) -> bool {
         self.runtime.is_some()
@@ -76,10 +79,16 @@ impl Match {
         let scalars = [
             ("runtime", &self.runtime, container.runtime.as_deref()),
             ("id", &self.id, Some(container.id.as_str())),
-            ("name", &self.name, name),
+            (NAME, &self.name, name),
         ];
         let scalars =
             scalars.into_iter().filter_map(|(what, pattern, value)| differs(what, pattern.as_ref()?, value));
+        let scalars = scalars.map(|reason| match name {
+            None if reason.starts_with(NAME) => {
+                format!("{reason} (no annotation {})", Field::Container.annotation().unwrap_or_default())
+            }
+            _ => reason,
+        });
         let annotations = self.annotations.iter().filter_map(|(key, pattern)| {
             let value = container.annotations.get(key).map(String::as_str);
             differs(&format!("annotation {key}"), pattern, value)

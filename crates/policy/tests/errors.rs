@@ -9,8 +9,14 @@ const FILES: &[(&str, &str)] = &[
     ("version: 1\nrulse: []\n", r#"2:1: rulse: unknown key "rulse"; did you mean "rules"?"#),
     ("version: 1\nxyz: []\n", r#"2:1: xyz: unknown key "xyz"; there are version, otherwise, rules"#),
     ("version: 1\notherwise: refsue\n", r#"2:12: otherwise: unknown value "refsue"; did you mean "refuse"?"#),
-    ("version: 1\nrules: {}\n", "2:8: rules: expected a list"),
+    (
+        "version: 1\nrules: {}\n",
+        "2:8: rules: expected a list: [one, another], or lines that begin with a dash",
+    ),
     ("version: 1\nrules: [\n", "2:8: rules: unclosed bracket '['"),
+    ("version: 1.0\n", "1:10: version: expected a whole number"),
+    ("version: 1\nrules:\n\t- {}\n", "3:2: lines are indented by spaces, not by tabs"),
+    ("version: 1\notherwise: deny\n", r#"2:12: otherwise: unknown value "deny"; there are continue, refuse"#),
     ("version: 1\n---\nversion: 1\n", "3:1: a policy is one document"),
     (
         "version: 1\nrules:\n- {name: a, match: {}}\n- {name: a, match: {}}\n",
@@ -21,7 +27,7 @@ const FILES: &[(&str, &str)] = &[
 /// Mistakes in a rule, and what is said of them. The rule begins in line 3.
 const RULES: &[(&str, &str)] = &[
     ("{name: a, grant: {}}", r#"3:13: rules[0]: the key "match" is missing"#),
-    ("{name: a, match: }", "3:18: rules[0].match: expected a mapping"),
+    ("{name: a, match: }", "3:18: rules[0].match: expected a mapping, such as {key: value}"),
     ("{name: a, match: {}, name: b}", r#"3:24: rules[0]: the key "name" is there twice"#),
     ("{name: '', match: {}}", "3:10: rules[0].name: a rule's name has 1 to 63 printable characters"),
     (
@@ -51,7 +57,15 @@ const GRANTS: &[(&str, &str)] = &[
     ),
     (
         "nodes: [c 1:3, c 1-3]",
-        r#"6:22: rules[0].grant.nodes[1]: "c 1-3" is no device such as "c 1:3", "b 7:*" or "c 4:0-63""#,
+        r#"6:22: rules[0].grant.nodes[1]: "c 1-3" is no device such as "c 1:3", "b 7:*" or "c 4:0-63", with numbers up to 4095:1048575"#,
+    ),
+    (
+        "host-nodes: [/dev/fuse]",
+        "6:20: rules[0].grant.host-nodes[0]: nodes lists no device that it could be bound for",
+    ),
+    (
+        "{nodes: [c 10:229], host-nodes: [dev/fuse]}",
+        r#"6:40: rules[0].grant.host-nodes[0]: "dev/fuse" is no absolute path"#,
     ),
     (
         "modes: [CAP_FOWNR]",
@@ -67,6 +81,10 @@ const GRANTS: &[(&str, &str)] = &[
     ),
     ("open: [{path: dev/kvm}]", r#"6:21: rules[0].grant.open[0].path: "dev/kvm" is no absolute path"#),
     (
+        "open: [{path: /dev/kvm}, {path: /dev/kvm, writable: true}]",
+        r#"6:39: rules[0].grant.open[1].path: open[0] is about "/dev/kvm" already"#,
+    ),
+    (
         "exec-delay: {path: /a, delay: 2}",
         r#"6:37: rules[0].grant.exec-delay.delay: "2" is no duration such as 50ms, 2s or 1m30s"#,
     ),
@@ -81,6 +99,40 @@ const GRANTS: &[(&str, &str)] = &[
     (
         "calls: [{names: [mkdir], answer: {errno: EPREM}}]",
         r#"6:48: rules[0].grant.calls[0].answer.errno: unknown error name "EPREM"; did you mean "EPERM"?"#,
+    ),
+    (
+        "calls: [{names: [mkdir], answer: freeze}]",
+        "6:46: rules[0].grant.calls[0].answer.freeze: freeze takes a value, as in {freeze: EPERM}",
+    ),
+    (
+        "calls: [{names: [mkdir], answer: deny}]",
+        r#"6:40: rules[0].grant.calls[0].answer: unknown value "deny"; there are continue, log, kill, {delay: 50ms}, {errno: EPERM}, {return: 0}, {freeze: EPERM}"#,
+    ),
+    (
+        "calls: [{names: [mkdir], answer: {kill: EPERM}}]",
+        "6:47: rules[0].grant.calls[0].answer.kill: kill takes no value: it stands alone",
+    ),
+    (
+        "calls: [{names: [mkdir], answer: {errno: EPERM, return: 0}}]",
+        "6:55: rules[0].grant.calls[0].answer.errno: expected one key, and there is another",
+    ),
+    (
+        "calls: [{names: [mkdir], answer: {errno: 1}}]",
+        r#"6:48: rules[0].grant.calls[0].answer.errno: unknown error name "1"; they are those of errno(3), such as EPERM"#,
+    ),
+    ("calls: [{names: [], answer: kill}]", "3:9: rules[0].grant.calls[0].names: it names no call"),
+    ("mount: [procfs]", r#"6:15: rules[0].grant.mount[0]: unknown value "procfs"; there is proc"#),
+    (
+        "nodes: c 1:3",
+        "6:14: rules[0].grant.nodes: expected a list: [one, another], or lines that begin with a dash",
+    ),
+    (
+        "directories: {suffix: {{.Pod}}}",
+        "6:29: rules[0].grant.directories.suffix: expected a text; what is empty, null, or begins with [ or { stands in quotes",
+    ),
+    (
+        "open: [{path: /dev/kvm, writable: maybe}]",
+        "6:41: rules[0].grant.open[0].writable: expected true or false",
     ),
     (
         "{directories: {suffix: x}, calls: [{names: [chmod, mkdir], answer: kill}]}",

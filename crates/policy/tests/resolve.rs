@@ -68,6 +68,16 @@ fn a_rule_matches_where_all_that_it_says_does() {
 }
 
 #[test]
+fn a_name_that_is_not_known_is_missed_where_runtimes_write_it() {
+    let policy = Policy::parse("version: 1\nrules: [{name: r, match: {name: web}}]").unwrap();
+    let text = policy.resolve(&container("c")).unwrap().explanation.to_string();
+    assert!(
+        text.contains("r: no, name is not known (no annotation io.kubernetes.cri.container-name)\n"),
+        "{text}"
+    );
+}
+
+#[test]
 fn the_first_rule_that_matches_counts() {
     let policy = Policy::parse(
         "version: 1\nrules:\n- name: a\n  match: {id: x*}\n- name: b\n  match: {}\n  grant:\n    calls: [{names: [getppid], answer: {return: 7}}]\n",
@@ -99,7 +109,7 @@ rules:
 - name: demo
   match: {}
   honour: {metadata: [MKDIR_TMPL, EXEC_PATTERN, EXEC_DURATION], annotations: [seccomp-agent/MKDIR_TMPL]}
-  grant: {modes: [CAP_FOWNER], owners: {users: [0, 1000-1999]}, open: [{path: /dev/kvm, writable: true}]}
+  grant: {nodes: ['c 1:3'], host-nodes: [/dev/null, /dev/fuse], exec-alert: ['*/nc', /bin/sh], modes: [CAP_FOWNER], owners: {users: [0, 1000-1999]}, open: [{path: /dev/kvm, writable: true}]}
 ";
 
 #[test]
@@ -122,13 +132,17 @@ rule       demo
 handlers
   directories: suffix "-default-mynotifypod-container1" (by metadata MKDIR_TMPL)
     answers mkdir, mkdirat
+  nodes: c 1:3; bound where nodes cannot be opened: /dev/null, /dev/fuse (by rule)
+    answers mknod, mknodat
   modes: CAP_FOWNER (by rule)
     answers chmod, fchmod, fchmodat, fchmodat2
-  owners: users [0, 1000-1999], groups [] (by rule)
+  owners: users 0, 1000-1999; groups none (by rule)
     answers chown, lchown, fchown, fchownat, chown32, lchown32, fchown32
   open: /dev/kvm writable (by rule)
     answers open, openat, openat2, creat
   exec-delay: /bin/true by 2s (by metadata EXEC_PATTERN, metadata EXEC_DURATION)
+    answers execve, execveat
+  exec-alert: */nc, /bin/sh (by rule)
     answers execve, execveat
 asked for
   metadata MKDIR_TMPL=-{{.Namespace}}-{{.Pod}}-{{.Container}}: honoured
@@ -178,6 +192,77 @@ fn what_cannot_be_granted_as_asked_for_is_refused_by_name() {
     ] {
         let error: ResolveError = policy.resolve(&asking(metadata)).unwrap_err();
         assert_eq!(error.to_string(), message);
+    }
+}
+
+const NAMING: &str = "version: 1
+rules:
+- name: granted
+  match: {id: granted}
+  grant: {directories: {suffix: '-{{.Namespace}}-{{.Pod}}-{{.Container}}-{{.Pid}}'}}
+- name: asked for
+  match: {}
+  honour: {metadata: [MKDIR_TMPL]}
+";
+
+/// What containerd writes of a container in a pod.
+const POD: [(&str, &str); 3] = [
+    ("io.kubernetes.cri.sandbox-namespace", "default"),
+    ("io.kubernetes.cri.sandbox-name", "pod"),
+    ("io.kubernetes.cri.container-name", "web"),
+];
+
+/// The same template, granted and asked for.
+fn naming(annotations: &[(&str, &str)], pid: u32) -> [Container; 2] {
+    ["granted", "asking"].map(|id| {
+        let mut container = annotated(annotations);
+        id.clone_into(&mut container.id);
+        "MKDIR_TMPL=-{{.Namespace}}-{{.Pod}}-{{.Container}}-{{.Pid}}".clone_into(&mut container.metadata);
+        container.init_pid = pid;
+        container
+    })
+}
+
+#[test]
+fn a_container_of_which_a_field_is_not_known_is_refused() {
+    let policy = Policy::parse(NAMING).unwrap();
+    for container in naming(&POD, 7) {
+        let handlers = policy.resolve(&container).unwrap().explanation.handlers;
+        assert_eq!(handlers[0].parameters, r#"suffix "-default-pod-web-7""#);
+    }
+    for (missing, field) in ["Namespace", "Pod", "Container"].into_iter().enumerate() {
+        let mut annotations = POD.to_vec();
+        annotations.remove(missing);
+        for container in naming(&annotations, 7) {
+            let message = policy.resolve(&container).unwrap_err().to_string();
+            assert!(message.ends_with(&format!("the container's {field} is not known")), "{message}");
+        }
+    }
+    for container in naming(&POD, 0) {
+        let message = policy.resolve(&container).unwrap_err().to_string();
+        assert!(message.ends_with("the container's Pid is not known"), "{message}");
+    }
+}
+
+#[test]
+fn a_value_that_would_be_more_than_part_of_a_name_is_refused() {
+    let policy = Policy::parse(NAMING).unwrap();
+    let long = "x".repeat(256);
+    for value in ["", ".", "..", "/", "a/b", "../../etc", "a\0b", &long] {
+        for field in 0..POD.len() {
+            let mut annotations = POD;
+            annotations[field].1 = value;
+            for container in naming(&annotations, 7) {
+                let message = policy.resolve(&container).unwrap_err().to_string();
+                assert!(message.ends_with("is no name"), "{value:?}: {message}");
+            }
+        }
+    }
+    // Each would do, and all together do not.
+    let half = "x".repeat(128);
+    for container in naming(&[(POD[0].0, &half), (POD[1].0, &half), (POD[2].0, "c")], 7) {
+        let message = policy.resolve(&container).unwrap_err().to_string();
+        assert!(message.ends_with("the result has 262 bytes, more than 255"), "{message}");
     }
 }
 

@@ -2,6 +2,7 @@ use seccomp_agent_notify::{Errno, Features, Listener, Notification, Syscall, Tas
 use seccomp_agent_readarg::Memory;
 
 use crate::container::Container;
+use crate::notes::{Noted, Notes};
 
 /// One notified call, as a handler sees it.
 #[derive(Clone, Copy, Debug)]
@@ -9,6 +10,7 @@ pub struct Call<'a> {
     notification: &'a Notification,
     container: &'a Container,
     caller: Option<Caller<'a>>,
+    notes: Option<&'a Notes>,
 }
 
 /// The way back to the task that waits for the answer.
@@ -23,7 +25,7 @@ pub struct Caller<'a> {
 impl<'a> Call<'a> {
     /// A call without a caller, such as a test makes: it can be decided about, but nobody waits for it.
     pub const fn new(notification: &'a Notification, container: &'a Container) -> Self {
-        Self { notification, container, caller: None }
+        Self { notification, container, caller: None, notes: None }
     }
 
     /// A call that `caller` waits for.
@@ -32,7 +34,24 @@ impl<'a> Call<'a> {
         container: &'a Container,
         caller: Caller<'a>,
     ) -> Self {
-        Self { notification, container, caller: Some(caller) }
+        Self { notification, container, caller: Some(caller), notes: None }
+    }
+
+    /// The same call, with a place for [`note`](Self::note)s.
+    pub const fn noted_in<'b>(&self, notes: &'b Notes) -> Call<'b>
+    where
+        'a: 'b,
+    {
+        Call { notes: Some(notes), ..*self }
+    }
+
+    /// Notes something about the decision, for those who keep an account. `false` if nobody does; then `note` is
+    /// not called.
+    pub fn note(&self, note: impl FnOnce(&mut Noted)) -> bool {
+        if let Some(notes) = self.notes {
+            notes.take_down(note);
+        }
+        self.notes.is_some()
     }
 
     /// What was called.

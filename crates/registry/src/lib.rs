@@ -23,12 +23,14 @@
 mod call;
 mod container;
 mod handler;
+mod notes;
 mod registry;
 mod verdict;
 
 pub use call::{Call, Caller};
 pub use container::{Container, Status};
 pub use handler::{Handler, Layer};
+pub use notes::{Excerpt, Noted, Notes, Notice};
 pub use registry::{Registry, UnknownSyscall};
 pub use seccomp_agent_notify::{Arch, Errno, Features, Notification, Syscall};
 pub use seccomp_agent_readarg::{Fields, Layout, Memory, ReadError};

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use seccomp_agent_notify::{Arch, Syscall};
 
 use crate::call::Call;
+use crate::container::Container;
 use crate::handler::{Handler, Layer};
 use crate::verdict::Verdict;
 
@@ -14,6 +15,8 @@ use crate::verdict::Verdict;
 pub struct Registry {
     handlers: HashMap<Syscall, Arc<dyn Handler>>,
     otherwise: Option<Arc<dyn Handler>>,
+    /// What layers have been put around.
+    wrapped: Vec<Arc<dyn Handler>>,
 }
 
 /// No architecture of this machine has a system call of that name.
@@ -56,7 +59,12 @@ impl Registry {
     /// Wraps all handlers in a layer; the last one added sees a call first.
     pub fn layer(&mut self, layer: &dyn Layer) -> &mut Self {
         for (call, handler) in &mut self.handlers {
-            *handler = layer.wrap(call.name().unwrap_or_default(), Arc::clone(handler));
+            let outer = layer.wrap(call.name().unwrap_or_default(), Arc::clone(handler));
+            self.wrapped.push(std::mem::replace(handler, outer));
+        }
+        if let Some(handler) = &mut self.otherwise {
+            let outer = layer.wrap("", Arc::clone(handler));
+            self.wrapped.push(std::mem::replace(handler, outer));
         }
         self
     }
@@ -69,6 +77,16 @@ impl Registry {
     /// What the registry says to a call.
     pub fn answer(&self, call: &Call<'_>) -> Verdict {
         self.find(call.syscall()).map_or(Verdict::Continue, |handler| handler.handle(call))
+    }
+
+    /// Tells each handler once, those inside layers too, that a listener has [ended](Handler::ended).
+    pub fn ended(&self, container: &Container) {
+        let mut told = BTreeSet::new();
+        for handler in self.handlers.values().chain(&self.otherwise).chain(&self.wrapped) {
+            if told.insert(Arc::as_ptr(handler).cast::<()>()) {
+                handler.ended(container);
+            }
+        }
     }
 
     /// The names of the calls that have a handler of their own, sorted.
@@ -89,8 +107,8 @@ impl std::fmt::Debug for Registry {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::container::Container;
     use seccomp_agent_notify::{Errno, Notification};
+    use std::sync::atomic::{AtomicU32, Ordering};
 
     fn ask(registry: &Registry, arch: Arch, name: &str) -> Verdict {
         let mut notification = Notification::sample(name);
@@ -132,7 +150,38 @@ mod tests {
         }
         let mut registry = Registry::new();
         registry.on("getppid", |_: &Call<'_>| Verdict::Return(1)).unwrap();
+        registry.otherwise(|_: &Call<'_>| Verdict::Return(4));
         registry.layer(&Plus(2)).layer(&Plus(3));
         assert_eq!(ask(&registry, Arch::native(), "getppid"), Verdict::Return(123));
+        assert_eq!(ask(&registry, Arch::native(), "getpid"), Verdict::Return(423));
+    }
+
+    #[test]
+    fn each_handler_is_told_once_of_a_listeners_end_inside_layers_too() {
+        #[derive(Default)]
+        struct Counts(AtomicU32);
+        impl Handler for Counts {
+            fn handle(&self, _: &Call<'_>) -> Verdict {
+                Verdict::Continue
+            }
+            fn ended(&self, container: &Container) {
+                assert_eq!(container.id, "c");
+                self.0.fetch_add(1, Ordering::Relaxed);
+            }
+        }
+        struct Nothing;
+        impl Layer for Nothing {
+            fn wrap(&self, _: &str, inner: Arc<dyn Handler>) -> Arc<dyn Handler> {
+                Arc::new(move |call: &Call<'_>| inner.handle(call))
+            }
+        }
+        let (several, otherwise) = (Arc::new(Counts::default()), Arc::new(Counts::default()));
+        let mut registry = Registry::new();
+        let shared: Arc<dyn Handler> = several.clone();
+        registry.on_shared("getppid", &shared).unwrap().on_shared("getpid", &shared).unwrap();
+        registry.otherwise = Some(otherwise.clone());
+        registry.layer(&Nothing).layer(&Nothing);
+        registry.ended(&Container::named("c"));
+        assert_eq!((several.0.load(Ordering::Relaxed), otherwise.0.load(Ordering::Relaxed)), (1, 1));
     }
 }

@@ -1,3 +1,4 @@
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -79,6 +80,16 @@ impl Served {
 
     pub(super) fn gate(&self) -> MutexGuard<'_, Gate> {
         self.gate.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Served {
+    /// The last that holds it is its owner, or the last call of it that is in a handler.
+    fn drop(&mut self) {
+        let told = catch_unwind(AssertUnwindSafe(|| self.registry.ended(&self.container)));
+        if told.is_err() {
+            tracing::error!(container = self.container.id, "a handler panicked at a listener's end");
+        }
     }
 }
 

@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, dead_code)] // A failure ends the test; not every test uses all of this.
 
 pub(crate) mod differential;
+pub(crate) mod program;
+pub(crate) mod race;
 pub(crate) mod tree;
 
 use std::os::fd::OwnedFd;
@@ -13,7 +15,9 @@ use std::sync::mpsc::channel;
 use nix::sched::{CloneFlags, unshare};
 use rustix::event::PollFlags;
 use rustix::mount::{MountPropagationFlags, mount_change};
+use seccomp_agent_handlers::{Attributes, Directories, Modes, Nodes, Numbers, Owners};
 use seccomp_agent_notify::{Arch, Features, Listener, ReceiveError, Response, SlotTable, Syscall, filter};
+use seccomp_agent_nsenter::Capabilities;
 use seccomp_agent_registry::{Call, Caller, Container, Registry, Verdict};
 
 /// Runs `transform` and then `body` on a thread whose calls `registry` answers from in between. Calls that it
@@ -33,6 +37,17 @@ pub(crate) fn run_with<T: Send + 'static>(
     transform: impl FnOnce() + Send + 'static,
     body: impl FnOnce() -> T + Send + 'static,
 ) -> T {
+    run_flagged(registry, features, filter::Flags::empty(), transform, body)
+}
+
+/// [`run_with`] a filter that has `flags`.
+pub(crate) fn run_flagged<T: Send + 'static>(
+    registry: Option<Registry>,
+    features: Features,
+    flags: filter::Flags,
+    transform: impl FnOnce() + Send + 'static,
+    body: impl FnOnce() -> T + Send + 'static,
+) -> T {
     let names: Vec<_> = registry.iter().flat_map(Registry::names).collect();
     let (send, receive) = channel();
     let caller = std::thread::spawn(move || {
@@ -42,7 +57,7 @@ pub(crate) fn run_with<T: Send + 'static>(
             drop(send);
             return body();
         }
-        send.send(install(&names)).unwrap();
+        send.send(install(&names, flags)).unwrap();
         drop(send);
         body()
     });
@@ -82,13 +97,36 @@ pub(crate) fn unshare_namespaces() {
     unshare(CloneFlags::CLONE_NEWPID).unwrap();
 }
 
-/// Installs a filter on this thread that notifies these calls on every architecture that the machine runs.
-pub(crate) fn install(names: &[&str]) -> OwnedFd {
+/// Every emulation, none with a grant.
+pub(crate) fn emulations() -> Registry {
+    let mut registry = Registry::new();
+    for name in ["mkdir", "mkdirat"] {
+        registry.on(name, Directories::new()).unwrap();
+    }
+    for name in ["mknod", "mknodat"] {
+        registry.on(name, Nodes::granting(vec![])).unwrap();
+    }
+    for name in ["chmod", "fchmod", "fchmodat", "fchmodat2"] {
+        registry.on(name, Modes::granting(Capabilities::empty())).unwrap();
+    }
+    for name in ["chown", "lchown", "fchown", "fchownat", "chown32", "lchown32", "fchown32"] {
+        registry.on(name, Owners::granting(Numbers::none(), Numbers::none())).unwrap();
+    }
+    for name in ["setxattr", "lsetxattr", "fsetxattr", "removexattr", "lremovexattr", "fremovexattr"] {
+        registry.on(name, Attributes::granting([""; 0])).unwrap();
+    }
+    registry
+}
+
+/// Installs a filter on this thread that notifies these calls on every architecture that the machine runs. Where
+/// the thread may, without `no_new_privs`: files with capabilities keep their meaning.
+pub(crate) fn install(names: &[&str], flags: filter::Flags) -> OwnedFd {
     let family = Arch::native().family();
     let on_all =
         |name: &&str| family.iter().filter_map(|arch| Syscall::named(*arch, name)).collect::<Vec<_>>();
     let calls: Vec<_> = names.iter().flat_map(on_all).collect();
-    filter::install(&filter::notifying(&calls), filter::Flags::empty()).unwrap()
+    let program = filter::notifying(&calls);
+    filter::install_with_privileges(&program, flags).or_else(|_| filter::install(&program, flags)).unwrap()
 }
 
 /// Answers until no task is left.
@@ -99,7 +137,7 @@ pub(crate) fn serve(listener: OwnedFd, registry: &Registry, features: Features) 
     loop {
         wait(&listener);
         if listener.poll().unwrap().contains(PollFlags::HUP) {
-            return;
+            return registry.ended(&container);
         }
         let notification = match listener.receive(&mut slot) {
             Ok(notification) => notification,
@@ -118,7 +156,8 @@ pub(crate) fn serve(listener: OwnedFd, registry: &Registry, features: Features) 
                     std::thread::sleep(delay);
                     *then
                 }
-                other => panic!("{other:?} is not served here"),
+                Verdict::Later(work) => work(&call),
+                other @ Verdict::Kill => panic!("{other:?} is not served here"),
             };
         };
         let _ = listener.respond(notification.id, response);

@@ -48,6 +48,11 @@ pub(crate) fn kinds() -> Vec<Kind> {
     ]
 }
 
+/// The kind of this name.
+pub(crate) fn kind(name: &str) -> Kind {
+    kinds().into_iter().find(|kind| kind.name == name).unwrap()
+}
+
 fn dac() -> CapabilitySet {
     CapabilitySet::DAC_OVERRIDE | CapabilitySet::DAC_READ_SEARCH
 }
@@ -59,6 +64,12 @@ fn all() -> CapabilitySet {
 impl Kind {
     /// Makes the calling thread one of this kind, in the tree's directory `w`.
     pub(crate) fn become_it(&self, root: &Path) {
+        self.enter(root);
+        self.take_credentials();
+    }
+
+    /// Goes to the tree's directory `w`.
+    pub(crate) fn enter(&self, root: &Path) {
         if self.chroot {
             rustix::process::chroot(root).unwrap();
             rustix::process::chdir("/w").unwrap();
@@ -66,6 +77,10 @@ impl Kind {
             rustix::process::chdir(root.join("w")).unwrap();
         }
         rustix::process::umask(Mode::from_raw_mode(self.umask));
+    }
+
+    /// Takes on user, groups and capabilities.
+    pub(crate) fn take_credentials(&self) {
         let groups: Vec<_> = self.groups.iter().copied().map(Gid::from_raw).collect();
         set_thread_groups(&groups).unwrap();
         set_keep_capabilities(true).unwrap();

@@ -1,0 +1,424 @@
+//! The cgroup of a container, found as the host sees it, and the freezer of either version of cgroups.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+/// A cgroup that can be frozen, opened for that. See `cgroups(7)`, `cgroup.freeze` of the kernel's
+/// `cgroup-v2.rst` and `freezer-subsystem.rst`.
+#[derive(Debug)]
+pub(crate) struct Cgroup {
+    directory: PathBuf,
+    version: Version,
+    switch: File,
+}
+
+/// Why a container cannot be frozen.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub(crate) enum CgroupError {
+    /// An entry of procfs cannot be read.
+    #[error("{} cannot be read: {source}", path.display())]
+    Read { path: PathBuf, source: std::io::Error },
+    /// It is in no cgroup but the roots, or nothing that could freeze it is mounted.
+    #[error("it is in no cgroup that can be frozen")]
+    None,
+    /// The cgroup is not below what is mounted here, or outside the agent's cgroup namespace.
+    #[error("its cgroup {path:?} cannot be seen from here; the agent needs the host's cgroup namespace")]
+    OutOfSight { path: String },
+    /// Freezing it would freeze the agent.
+    #[error("its cgroup {path:?} is the agent's as well")]
+    Ours { path: String },
+    /// The freezer's file cannot be opened or written.
+    #[error("{} cannot be written: {source}", path.display())]
+    Write { path: PathBuf, source: std::io::Error },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Version {
+    /// The freezer's own hierarchy.
+    One,
+    /// The unified one.
+    Two,
+}
+
+/// How often to look whether all tasks have stopped.
+const INTERVAL: Duration = Duration::from_millis(2);
+
+impl Cgroup {
+    /// The cgroup of a container, of which thread `tid` has made a call and `init` is said to be the init (0 where
+    /// that is not known). `proc` is the procfs of our own pid namespace.
+    ///
+    /// It is init's if that is in the caller's pid namespace; where that is ours as well, and so an id proves
+    /// little, only if it contains the caller's. Otherwise it is the caller's own. The freezer's own hierarchy
+    /// comes first, since where it is mounted runtimes use it, and the place in the unified one may be that of
+    /// the whole runtime.
+    pub(crate) fn of_container(proc: &Path, tid: u32, init: u32) -> Result<Self, CgroupError> {
+        let caller = Places::read(proc, &tid.to_string())?;
+        let ours = Places::read(proc, "self")?;
+        let places = match Places::read(proc, &init.to_string()) {
+            Ok(inits) if init != 0 && is_init_of(proc, init, tid, &inits, &caller) => inits,
+            _ => caller,
+        };
+        let mounts = read(&proc.join("self/mountinfo"))?;
+        for version in [Version::One, Version::Two] {
+            let Some(path) = places.of(version).filter(|path| !is_root(path)) else { continue };
+            let Some(all) = Mounts::of(&mounts, version) else { continue };
+            let shown = || String::from_utf8_lossy(path).into_owned();
+            if ours.of(version).is_none_or(|ours| is_within(ours, path)) {
+                return Err(CgroupError::Ours { path: shown() });
+            }
+            // One mount may be read-only and another not.
+            let opened = all.find(path).map(|directory| Self::open(directory, version));
+            let first = opened.reduce(Result::or);
+            return first.unwrap_or_else(|| Err(CgroupError::OutOfSight { path: shown() }));
+        }
+        Err(CgroupError::None)
+    }
+
+    fn open(directory: PathBuf, version: Version) -> Result<Self, CgroupError> {
+        let path = directory.join(version.switch());
+        match OpenOptions::new().write(true).open(&path) {
+            Ok(switch) => Ok(Self { directory, version, switch }),
+            Err(source) => Err(CgroupError::Write { path, source }),
+        }
+    }
+
+    /// The file that stops it and lets it go on.
+    pub(crate) fn switch(&self) -> PathBuf {
+        self.directory.join(self.version.switch())
+    }
+
+    /// What to write there to let it go on.
+    pub(crate) const fn thaw(&self) -> &'static str {
+        match self.version {
+            Version::One => "THAWED",
+            Version::Two => "0",
+        }
+    }
+
+    /// Begins to stop all its tasks.
+    pub(crate) fn freeze(&mut self) -> Result<(), CgroupError> {
+        let word: &[u8] = match self.version {
+            Version::One => b"FROZEN",
+            Version::Two => b"1",
+        };
+        self.switch.write_all(word).map_err(|source| CgroupError::Write { path: self.switch(), source })
+    }
+
+    /// Waits until all its tasks have stopped; `false` if some have not for as long as `patience`.
+    pub(crate) fn wait(&self, patience: Duration) -> bool {
+        let (file, word) = match self.version {
+            Version::One => ("freezer.state", "FROZEN"),
+            Version::Two => ("cgroup.events", "frozen 1"),
+        };
+        let deadline = Instant::now() + patience;
+        loop {
+            let said = std::fs::read_to_string(self.directory.join(file)).unwrap_or_default();
+            if said.lines().any(|line| line == word) {
+                return true;
+            }
+            if Instant::now() >= deadline {
+                return false;
+            }
+            std::thread::sleep(INTERVAL);
+        }
+    }
+}
+
+impl Version {
+    const fn switch(self) -> &'static str {
+        match self {
+            Self::One => "freezer.state",
+            Self::Two => "cgroup.freeze",
+        }
+    }
+}
+
+/// Where a task is in the two hierarchies that can freeze, as `/proc/PID/cgroup` says.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Places {
+    freezer: Option<Vec<u8>>,
+    unified: Option<Vec<u8>>,
+}
+
+impl Places {
+    fn read(proc: &Path, task: &str) -> Result<Self, CgroupError> {
+        Ok(Self::parse(&read(&proc.join(task).join("cgroup"))?))
+    }
+
+    /// Lines are `NUMBER:CONTROLLER,…:PATH`, without controllers for the unified hierarchy.
+    fn parse(text: &[u8]) -> Self {
+        let mut places = Self::default();
+        for line in text.split(|byte| *byte == b'\n') {
+            let mut parts = line.splitn(3, |byte| *byte == b':');
+            let (Some(number), Some(controllers), Some(path)) = (parts.next(), parts.next(), parts.next())
+            else {
+                continue;
+            };
+            if number == b"0" && controllers.is_empty() {
+                places.unified = Some(path.to_vec());
+            } else if controllers.split(|byte| *byte == b',').any(|controller| controller == b"freezer") {
+                places.freezer = Some(path.to_vec());
+            }
+        }
+        places
+    }
+
+    fn of(&self, version: Version) -> Option<&[u8]> {
+        match version {
+            Version::One => self.freezer.as_deref(),
+            Version::Two => self.unified.as_deref(),
+        }
+    }
+
+    /// Whether `other` is nowhere but in or below these.
+    fn contain(&self, other: &Self) -> bool {
+        [Version::One, Version::Two].into_iter().all(|version| match (self.of(version), other.of(version)) {
+            (Some(outer), Some(inner)) => is_within(inner, outer),
+            (outer, inner) => outer.is_none() && inner.is_none(),
+        })
+    }
+}
+
+fn is_init_of(proc: &Path, init: u32, tid: u32, inits: &Places, callers: &Places) -> bool {
+    let namespace = |task: &str| {
+        let data = std::fs::metadata(proc.join(task).join("ns/pid")).ok()?;
+        Some((data.dev(), data.ino()))
+    };
+    let theirs = namespace(&tid.to_string());
+    let is_mate = theirs.is_some() && theirs == namespace(&init.to_string());
+    is_mate && (theirs != namespace("self") || inits.contain(callers))
+}
+
+/// Whether `inner` is `outer` or below it. Paths that begin with `/..` lead out of our cgroup namespace.
+fn is_within(inner: &[u8], outer: &[u8]) -> bool {
+    let outer = outer.strip_suffix(b"/").unwrap_or(outer);
+    inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
+}
+
+/// The root, or what lies above that of our cgroup namespace and so contains us.
+fn is_root(path: &[u8]) -> bool {
+    path.split(|byte| *byte == b'/').all(|name| matches!(name, b"" | b".."))
+}
+
+/// Where a hierarchy is mounted: which cgroup, and on which directory.
+struct Mounts(Vec<(Vec<u8>, PathBuf)>);
+
+impl Mounts {
+    /// From lines of `/proc/self/mountinfo`; `None` where it is not mounted.
+    fn of(mountinfo: &[u8], version: Version) -> Option<Self> {
+        let found = mountinfo.split(|byte| *byte == b'\n').filter_map(|line| {
+            let fields: Vec<&[u8]> = line.split(|byte| *byte == b' ').collect();
+            let dash = fields.iter().position(|field| *field == b"-")?;
+            let is_it = match (version, *fields.get(dash + 1)?) {
+                (Version::Two, b"cgroup2") => true,
+                (Version::One, b"cgroup") => {
+                    let options = *fields.get(dash + 3)?;
+                    options.split(|byte| *byte == b',').any(|option| option == b"freezer")
+                }
+                _ => false,
+            };
+            let point = std::ffi::OsString::from_vec(unescaped(fields.get(4)?));
+            is_it.then(|| (unescaped(fields[3]), PathBuf::from(point)))
+        });
+        let found: Vec<_> = found.collect();
+        (!found.is_empty()).then_some(Self(found))
+    }
+
+    /// The directories of a cgroup.
+    fn find(&self, path: &[u8]) -> impl Iterator<Item = PathBuf> {
+        self.0.iter().filter_map(|(root, point)| {
+            if !is_within(path, root) {
+                return None;
+            }
+            let root = root.strip_suffix(b"/").unwrap_or(root);
+            let below = path[root.len()..].strip_prefix(b"/").unwrap_or_default();
+            if below.split(|byte| *byte == b'/').any(|name| name == b"..") {
+                return None;
+            }
+            Some(point.join(std::ffi::OsString::from_vec(below.to_vec())))
+        })
+    }
+}
+
+/// Spaces and the like are three octal digits behind a backslash (`proc_pid_mountinfo(5)`).
+fn unescaped(text: &[u8]) -> Vec<u8> {
+    let mut plain = Vec::with_capacity(text.len());
+    let mut rest = text;
+    while let Some((first, others)) = rest.split_first() {
+        let digits = others.get(..3).and_then(|digits| std::str::from_utf8(digits).ok());
+        match digits.and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
+            Some(byte) if *first == b'\\' => {
+                plain.push(byte);
+                rest = &others[3..];
+            }
+            _ => {
+                plain.push(*first);
+                rest = others;
+            }
+        }
+    }
+    plain
+}
+
+fn read(path: &Path) -> Result<Vec<u8>, CgroupError> {
+    std::fs::read(path).map_err(|source| CgroupError::Read { path: path.to_owned(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    /// A procfs and two hierarchies, as directories.
+    struct Tree(tempfile::TempDir);
+
+    /// Tasks other than the agent: their cgroups, and whose pid namespace they are in.
+    const CALLER: u32 = 7;
+    const INIT: u32 = 5;
+
+    impl Tree {
+        fn new(ours: &str, mountinfo: &[&str]) -> Self {
+            let tree = Self(tempfile::tempdir_in("/tmp").unwrap());
+            let at = tree.0.path().display();
+            let lines: Vec<_> = mountinfo.iter().map(|line| line.replace('@', &at.to_string())).collect();
+            tree.task("self", ours, "host");
+            fs::write(tree.0.path().join("proc/self/mountinfo"), lines.join("\n")).unwrap();
+            tree
+        }
+
+        fn proc(&self) -> PathBuf {
+            self.0.path().join("proc")
+        }
+
+        fn task(&self, task: &str, cgroup: &str, namespace: &str) {
+            let folder = self.proc().join(task);
+            fs::create_dir_all(folder.join("ns")).unwrap();
+            fs::write(folder.join("cgroup"), cgroup).unwrap();
+            let inode = self.0.path().join(format!("ns-{namespace}"));
+            if !inode.exists() {
+                fs::write(&inode, "").unwrap();
+            }
+            fs::hard_link(&inode, folder.join("ns/pid")).unwrap();
+        }
+
+        /// A cgroup's directory with the freezer's file.
+        fn cgroup(&self, path: &str, switch: &str) {
+            fs::create_dir_all(self.0.path().join(path)).unwrap();
+            fs::write(self.0.path().join(path).join(switch), "").unwrap();
+        }
+
+        fn find(&self) -> Result<String, String> {
+            match Cgroup::of_container(&self.proc(), CALLER, INIT) {
+                Ok(found) => Ok(found.directory.strip_prefix(self.0.path()).unwrap().display().to_string()),
+                Err(error) => Err(error.to_string()),
+            }
+        }
+    }
+
+    const ONE: &str = "37 31 0:34 / @/v1 rw - cgroup cgroup rw,freezer";
+    const TWO: &str = "41 31 0:38 / @/v2 rw shared:9 - cgroup2 cgroup2 rw,nsdelegate";
+
+    #[test]
+    fn the_freezers_own_hierarchy_comes_first() {
+        for (mounts, cgroup, expected) in [
+            (&[TWO][..], "0::/pod/c", Ok("v2/pod/c")),
+            (&[ONE, TWO], "9:freezer:/pod/c\n0::/runtime.service", Ok("v1/pod/c")),
+            (&[ONE, TWO], "9:cpu,freezer:/pod/c\n0::/", Ok("v1/pod/c")),
+            (&[ONE, TWO], "9:freezer:/\n0::/pod/c", Ok("v2/pod/c")),
+            (&[TWO], "9:freezer:/pod/c\n0::/", Err("it is in no cgroup that can be frozen")),
+            (&[ONE, TWO], "9:freezer:/\n0::/", Err("it is in no cgroup that can be frozen")),
+            (&[], "0::/pod/c", Err("it is in no cgroup that can be frozen")),
+        ] {
+            let tree = Tree::new("9:freezer:/\n0::/agent", mounts);
+            tree.task("7", cgroup, "container");
+            tree.cgroup("v1/pod/c", "freezer.state");
+            tree.cgroup("v2/pod/c", "cgroup.freeze");
+            assert_eq!(tree.find(), expected.map(str::to_owned).map_err(str::to_owned), "{cgroup}");
+        }
+    }
+
+    #[test]
+    fn what_the_agent_is_in_is_never_frozen() {
+        for (ours, theirs, expected) in [
+            ("/a/agent", "/a/agent", Some("its cgroup \"/a/agent\" is the agent's as well")),
+            ("/a/agent", "/a", Some("its cgroup \"/a\" is the agent's as well")),
+            ("/a/agent", "/a/agent2", None),
+            ("/a/agent", "/a/agent/below", None),
+            // In a cgroup namespace of our own, what is above it contains us, and what is beside it is not seen.
+            ("/", "/..", Some("it is in no cgroup that can be frozen")),
+            (
+                "/",
+                "/../../b",
+                Some(
+                    "its cgroup \"/../../b\" cannot be seen from here; the agent needs the host's cgroup namespace",
+                ),
+            ),
+        ] {
+            let tree = Tree::new(&format!("0::{ours}"), &[TWO]);
+            tree.task("7", &format!("0::{theirs}"), "container");
+            tree.cgroup(&format!("v2{}", theirs.replace("/..", "")), "cgroup.freeze");
+            assert_eq!(tree.find().err().as_deref(), expected, "{ours} {theirs}");
+        }
+    }
+
+    #[test]
+    fn a_mount_of_a_part_shows_what_is_below_it() {
+        let part = TWO.replace(" / @/v2", " /pods @/v\\0402");
+        // The host's root, mounted in the namespace of an agent two levels down.
+        let above = TWO.replace(" / @/v2", " /../.. @/host");
+        for (mount, ours, theirs, expected) in [
+            (&part, "/agent", "/pods/c", Some("v 2/c")),
+            (&part, "/agent", "/podsx/c", None),
+            (&above, "/", "/../../pods/c", Some("host/pods/c")),
+            (&above, "/", "/../c", None),
+        ] {
+            let tree = Tree::new(&format!("0::{ours}"), &[mount]);
+            tree.task("7", &format!("0::{theirs}"), "container");
+            tree.cgroup(expected.unwrap_or("nowhere"), "cgroup.freeze");
+            assert_eq!(tree.find().ok().as_deref(), expected, "{theirs}");
+        }
+    }
+
+    #[test]
+    fn the_container_is_where_its_init_is() {
+        for (init, namespace, callers, expected) in [
+            ("0::/pod/c", "container", "host", "v2/pod/c/sub"),
+            ("0::/pod/c", "container", "container", "v2/pod/c"),
+            ("0::/pod/other", "container", "container", "v2/pod/other"),
+            // In the host's pid namespace an id may be anybody's by now.
+            ("0::/pod/c", "host", "host", "v2/pod/c"),
+            ("0::/pod/other", "host", "host", "v2/pod/c/sub"),
+        ] {
+            let tree = Tree::new("0::/agent", &[TWO]);
+            tree.task("7", "0::/pod/c/sub", callers);
+            tree.task("5", init, namespace);
+            for path in ["v2/pod/c/sub", "v2/pod/c", "v2/pod/other"] {
+                tree.cgroup(path, "cgroup.freeze");
+            }
+            assert_eq!(tree.find().as_deref(), Ok(expected), "{init} {namespace} {callers}");
+        }
+    }
+
+    #[test]
+    fn either_freezer_is_told_in_its_own_words() {
+        for (version, state, said, word) in [
+            (Version::One, "freezer.state", "FROZEN", "FROZEN"),
+            (Version::Two, "cgroup.events", "populated 1\nfrozen 1\n", "1"),
+        ] {
+            let folder = tempfile::tempdir_in("/tmp").unwrap();
+            fs::write(folder.path().join(version.switch()), "").unwrap();
+            let mut cgroup = Cgroup::open(folder.path().to_owned(), version).unwrap();
+            cgroup.freeze().unwrap();
+            assert_eq!(fs::read_to_string(cgroup.switch()).unwrap(), word);
+            fs::write(folder.path().join(state), "FREEZING\nfrozen 0\n").unwrap();
+            assert!(!cgroup.wait(INTERVAL));
+            fs::write(folder.path().join(state), said).unwrap();
+            assert!(cgroup.wait(INTERVAL));
+        }
+    }
+}

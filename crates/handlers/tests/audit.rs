@@ -1,0 +1,205 @@
+//! What is written down of decisions.
+#![allow(clippy::unwrap_used)] // A failure ends the test, in its helpers too.
+
+mod support;
+
+use std::io::Write;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use rustix::fs::{CWD, Gid, Mode, Uid, chmodat, chownat, mkdirat};
+use seccomp_agent_handlers::{
+    AnyCall, Audit, Capabilities, Directories, Executions, Modes, Numbers, Owners, Pattern,
+};
+use seccomp_agent_registry::{Call, Container, Errno, Handler, Notification, Registry, Verdict};
+use tracing_subscriber::fmt::MakeWriter;
+
+/// Where the records of one test go.
+#[derive(Clone, Default)]
+struct Log(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Log {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+impl MakeWriter<'_> for Log {
+    type Writer = Self;
+
+    fn make_writer(&self) -> Self {
+        self.clone()
+    }
+}
+
+/// The lines that are logged while `work` runs, as JSON, without their time.
+fn logged(work: impl FnOnce()) -> Vec<String> {
+    let log = Log::default();
+    let subscriber =
+        tracing_subscriber::fmt().json().flatten_event(true).without_time().with_writer(log.clone()).finish();
+    tracing::subscriber::with_default(subscriber, work);
+    let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+    text.lines().map(str::to_owned).collect()
+}
+
+fn audited(name: &str, handler: impl Handler + 'static) -> Registry {
+    let mut registry = Registry::new();
+    let audit = Audit::of(&Container::named("c1"), Some("web".to_owned()));
+    registry.on(name, handler).unwrap().layer(&audit);
+    registry
+}
+
+fn ask(registry: &Registry, name: &str) -> Verdict {
+    registry.answer(&Call::new(&Notification::sample(name), &Container::named("c1")))
+}
+
+fn has(line: &str, fields: &[&str]) {
+    for field in fields {
+        assert!(line.contains(field), "{field} is not in {line}");
+    }
+}
+
+#[test]
+fn each_decision_says_what_was_asked_and_what_became_of_it() {
+    let folder = tempfile::tempdir_in("/tmp").unwrap();
+    support::tree::build(folder.path());
+    let user = support::tree::kinds().into_iter().find(|kind| kind.name == "user").unwrap();
+    let mut registry = Registry::new();
+    registry.on("mkdirat", Directories::new()).unwrap();
+    let owners = Owners::granting([1000..=1000].into_iter().collect(), Numbers::none());
+    registry.on("fchownat", owners).unwrap();
+    registry.on("fchmodat", Modes::granting(Capabilities::FOWNER)).unwrap();
+    registry.layer(&Audit::of(&Container::named("c1"), Some("web".to_owned())));
+    let (tree, list) = (folder.path().to_owned(), Mutex::new(Vec::new()));
+    let lines = logged(|| {
+        let said = support::run(
+            Some(registry),
+            move || user.become_it(&tree),
+            || {
+                let new = mkdirat(CWD, "new\u{1b}", Mode::RWXU);
+                let refused = mkdirat(CWD, "readonly/new", Mode::RWXU);
+                let given =
+                    chownat(CWD, "file", Some(Uid::from_raw(1000)), None, rustix::fs::AtFlags::empty());
+                let group = Some(Gid::from_raw(7));
+                let kept = chownat(CWD, "file", None, group, rustix::fs::AtFlags::SYMLINK_NOFOLLOW);
+                let mode = chmodat(CWD, "nothing", Mode::RWXU, rustix::fs::AtFlags::empty());
+                [new, refused, given, kept, mode]
+            },
+        );
+        list.lock().unwrap().extend(said);
+    });
+    let said = list.into_inner().unwrap();
+    let (access, perm, none) = (Err(Errno::ACCESS), Err(Errno::PERM), Err(Errno::NOENT));
+    assert_eq!(said, [Ok(()), access, Ok(()), perm, none]);
+    let expected: [&[&str]; 5] = [
+        &[r#""decision":"granted""#, r#""path":"new\\u{1b}""#, r#""asked":"mode=0700""#, r#""value":0"#],
+        &[r#""decision":"refused""#, r#""path":"readonly/new""#, r#""errno":"EACCES""#],
+        &[r#""decision":"granted""#, r#""asked":"user=1000 group=-1""#, r#""why":"listed""#],
+        &[r#""decision":"refused""#, "user=-1 group=7", "not listed", "EPERM", r#""handler":"owners""#],
+        &[r#""decision":"refused""#, r#""syscall":"fchmodat""#, "ENOENT", r#""handler":"modes""#],
+    ];
+    assert_eq!(lines.len(), expected.len(), "{lines:#?}");
+    for (line, fields) in lines.iter().zip(expected) {
+        has(line, fields);
+        has(line, &[r#""level":"INFO""#, r#""target":"audit""#, r#""container":"c1""#, r#""name":"web""#]);
+    }
+}
+
+#[test]
+fn what_fails_on_the_agents_side_is_a_warning() {
+    // Nobody can act for a caller that is not visible.
+    let lines = logged(|| {
+        assert_eq!(ask(&audited("mkdirat", Directories::new()), "mkdirat"), Verdict::Errno(Errno::PERM));
+    });
+    assert_eq!(lines.len(), 1, "{lines:#?}");
+    has(&lines[0], &[r#""level":"WARN""#, r#""decision":"failed""#, "not visible", r#""errno":"EPERM""#]);
+}
+
+#[test]
+fn a_program_of_a_pattern_is_an_alert_whether_it_is_delayed_or_not() {
+    let delay = Duration::from_millis(50);
+    let executions = Executions::new()
+        .alerting([Pattern::new("*/true"), Pattern::new("*/sleep")])
+        .delaying(Pattern::new("/bin/s*"), delay);
+    let lines = logged(|| {
+        support::run(
+            Some(audited("execve", executions)),
+            || (),
+            || {
+                for program in ["/bin/true", "/bin/echo", "/bin/sleep"] {
+                    assert!(std::process::Command::new(program).arg("0").output().unwrap().status.success());
+                }
+            },
+        );
+    });
+    assert_eq!(lines.len(), 2, "{lines:#?}");
+    let alert = [r#""level":"WARN""#, r#""decision":"alert""#, r#""handler":"exec""#];
+    for line in &lines {
+        has(line, &alert);
+    }
+    has(&lines[0], &[r#""path":"/bin/true""#, r#"pattern=\"*/true\""#]);
+    has(&lines[1], &[r#""path":"/bin/sleep""#, r#""delay":"50ms""#]);
+    assert!(!lines[0].contains("delay"), "{lines:#?}");
+}
+
+#[test]
+fn what_just_continues_is_not_written_down() {
+    let lines =
+        logged(|| assert_eq!(ask(&audited("getppid", AnyCall::Continue), "getppid"), Verdict::Continue));
+    assert_eq!(lines, [""; 0]);
+}
+
+#[test]
+fn answers_without_a_look_are_decisions_too() {
+    let second = Duration::from_secs(1);
+    for (answer, fields) in [
+        (AnyCall::Return(7), &[r#""decision":"granted""#, r#""value":7"#][..]),
+        (AnyCall::Kill, &[r#""decision":"killed""#]),
+        (AnyCall::Delay(second), &[r#""decision":"delayed""#, r#""delay":"1s""#]),
+        (AnyCall::Log, &[r#""decision":"logged""#, r#""asked":"args=[0, 0, 0, 0, 0, 0]""#]),
+    ] {
+        let lines = logged(|| drop(ask(&audited("getppid", answer), "getppid")));
+        assert_eq!(lines.len(), 1, "{lines:#?}");
+        has(&lines[0], fields);
+    }
+}
+
+#[test]
+fn what_is_worked_out_later_is_written_down_then() {
+    let work = |_: &Call<'_>| {
+        Verdict::later(|call| {
+            call.note(|noted| {
+                noted.because("worked out");
+            });
+            Verdict::Errno(Errno::NOSPC)
+        })
+    };
+    let (notification, container) = (Notification::sample("getppid"), Container::named("c1"));
+    let lines = logged(|| {
+        let Verdict::Later(work) = ask(&audited("getppid", work), "getppid") else { panic!("it is done") };
+        assert_eq!(work(&Call::new(&notification, &container)), Verdict::Errno(Errno::NOSPC));
+    });
+    assert_eq!(lines.len(), 1, "{lines:#?}");
+    has(&lines[0], &["worked out", "ENOSPC"]);
+}
+
+#[test]
+fn a_flood_hides_no_other_decision_and_is_counted() {
+    let lines = logged(|| {
+        let mut registry = Registry::new();
+        registry.on("getppid", AnyCall::Errno(Errno::PERM)).unwrap().on("getpid", AnyCall::Kill).unwrap();
+        registry.layer(&Audit::of(&Container::named("c1"), None));
+        for _ in 0..1000 {
+            assert_eq!(ask(&registry, "getppid"), Verdict::Errno(Errno::PERM));
+        }
+        assert_eq!(ask(&registry, "getpid"), Verdict::Kill);
+    });
+    let count = |what: &str| lines.iter().filter(|line| line.contains(what)).count();
+    assert_eq!((count("EPERM"), count("killed")), (100, 1));
+    // At the end, since nothing else came.
+    has(lines.last().unwrap(), &["left out", r#""left_out":900"#, "refused"]);
+}
