@@ -22,12 +22,15 @@ impl Recorder {
     }
 
     /// Has every call counted that this registry answers: those that have a handler, before that is asked; and all
-    /// others, which continue, in place of whoever answered them [otherwise](Registry::otherwise).
+    /// others, which continue. So it comes after all handlers.
     ///
     /// Once for each listener, `exec`'s included: what its runtime does before it starts the program is told apart.
     pub fn attach(&self, registry: &mut Registry) {
         let listening = Listening { counts: Arc::clone(&self.counts), start: Arc::new(Start::new()) };
-        registry.layer(&listening).otherwise(listening);
+        registry.layer(&listening);
+        if !registry.has_otherwise() {
+            registry.otherwise(listening);
+        }
     }
 
     /// What was seen so far, as a recording of one run. Calls that are being counted meanwhile may be in it or not.
@@ -94,6 +97,10 @@ impl Handler for Counted {
     fn may_block(&self) -> bool {
         self.inner.may_block()
     }
+
+    fn name(&self) -> &'static str {
+        self.inner.name()
+    }
 }
 
 #[cfg(test)]
@@ -131,6 +138,16 @@ mod tests {
         Recorder::new().attach(&mut registry);
         let may_block = |name| registry.find(native(name)).map(Handler::may_block);
         assert_eq!((may_block("getppid"), may_block("mkdirat")), (Some(false), Some(true)));
+    }
+
+    #[test]
+    fn whoever_answers_all_other_calls_goes_on_to() {
+        let recorder = Recorder::new();
+        let mut registry = Registry::new();
+        registry.otherwise(|_: &Call<'_>| Verdict::Errno(Errno::PERM));
+        recorder.attach(&mut registry);
+        assert_eq!(answer(&registry, "getppid", 1), Verdict::Errno(Errno::PERM));
+        assert_eq!(recorder.recording().seen(native("getppid")).map(|seen| seen.count), Some(1));
     }
 
     #[test]

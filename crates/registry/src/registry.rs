@@ -56,6 +56,11 @@ impl Registry {
         self
     }
 
+    /// Whether a call that has no handler of its own is answered by [another one](Self::otherwise).
+    pub fn has_otherwise(&self) -> bool {
+        self.otherwise.is_some()
+    }
+
     /// Wraps all handlers in a layer; the last one added sees a call first.
     pub fn layer(&mut self, layer: &dyn Layer) -> &mut Self {
         for (call, handler) in &mut self.handlers {
