@@ -129,6 +129,7 @@ impl Account {
             Verdict::After(span, _) => delay = Some(*span),
             _ => {}
         }
+        let (path, asked) = (shown(&noted.path), shown(&noted.asked));
         macro_rules! write {
             ($level:expr) => {
                 tracing::event!(
@@ -140,8 +141,8 @@ impl Account {
                     syscall = %call.syscall(),
                     handler,
                     decision = decision.name(),
-                    path = shown(&noted.path),
-                    asked = shown(&noted.asked),
+                    path = path.as_deref(),
+                    asked = asked.as_deref(),
                     why = noted.why,
                     value,
                     errno = errno.map(named),
@@ -207,8 +208,9 @@ impl Decision {
     }
 }
 
-fn shown(text: &Excerpt) -> Option<tracing::field::DisplayValue<&Excerpt>> {
-    (!text.is_empty()).then(|| tracing::field::display(text))
+/// As a string, which a log in text puts in quotes: nothing in it is to look like another field.
+fn shown(text: &Excerpt) -> Option<String> {
+    (!text.is_empty()).then(|| text.to_string())
 }
 
 /// An error as `errno(3)` calls it.

@@ -52,9 +52,9 @@ impl Cgroup {
     /// The cgroup of a container, of which thread `tid` has made a call and `init` is said to be the init (0 where
     /// that is not known). `proc` is the procfs of our own pid namespace.
     ///
-    /// It is init's if that is in the caller's pid namespace; where that is ours as well, and so an id proves
-    /// little, only if it contains the caller's. Otherwise it is the caller's own. The freezer's own hierarchy
-    /// comes first, since where it is mounted runtimes use it, and the place in the unified one may be that of
+    /// It is init's if that contains the caller's, or if init is the first process of the caller's pid namespace: a
+    /// number alone proves little, and may be anybody's by now. Otherwise it is the caller's own. The freezer's own
+    /// hierarchy comes first, since where it is mounted runtimes use it, and the place in the unified one may be that of
     /// the whole runtime.
     pub(crate) fn of_container(proc: &Path, tid: u32, init: u32) -> Result<Self, CgroupError> {
         let caller = Places::read(proc, &tid.to_string())?;
@@ -175,23 +175,32 @@ impl Places {
         }
     }
 
-    /// Whether `other` is nowhere but in or below these.
+    /// Whether `other` is nowhere but in or below these. A root, which contains everything, proves nothing.
     fn contain(&self, other: &Self) -> bool {
         [Version::One, Version::Two].into_iter().all(|version| match (self.of(version), other.of(version)) {
-            (Some(outer), Some(inner)) => is_within(inner, outer),
+            (Some(outer), Some(inner)) => is_within(inner, outer) && is_root(outer) == is_root(inner),
             (outer, inner) => outer.is_none() && inner.is_none(),
         })
     }
 }
 
 fn is_init_of(proc: &Path, init: u32, tid: u32, inits: &Places, callers: &Places) -> bool {
-    let namespace = |task: &str| {
-        let data = std::fs::metadata(proc.join(task).join("ns/pid")).ok()?;
+    let namespace = |task: u32| {
+        let data = std::fs::metadata(proc.join(task.to_string()).join("ns/pid")).ok()?;
         Some((data.dev(), data.ino()))
     };
-    let theirs = namespace(&tid.to_string());
-    let is_mate = theirs.is_some() && theirs == namespace(&init.to_string());
-    is_mate && (theirs != namespace("self") || inits.contain(callers))
+    let is_first = || {
+        let theirs = namespace(tid);
+        theirs.is_some() && theirs == namespace(init) && innermost_pid(proc, init) == Some(1)
+    };
+    inits.contain(callers) || is_first()
+}
+
+/// A process's id in its own pid namespace (`NSpid`, `proc_pid_status(5)`); `None` for one of ours.
+fn innermost_pid(proc: &Path, process: u32) -> Option<u32> {
+    let status = std::fs::read(proc.join(process.to_string()).join("status")).ok()?;
+    let line = status.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"NSpid:"))?;
+    std::str::from_utf8(line).ok()?.split_whitespace().skip(1).last()?.parse().ok()
 }
 
 /// Whether `inner` is `outer` or below it. Paths that begin with `/..` lead out of our cgroup namespace.
@@ -386,21 +395,26 @@ mod tests {
 
     #[test]
     fn the_container_is_where_its_init_is() {
-        for (init, namespace, callers, expected) in [
-            ("0::/pod/c", "container", "host", "v2/pod/c/sub"),
-            ("0::/pod/c", "container", "container", "v2/pod/c"),
-            ("0::/pod/other", "container", "container", "v2/pod/other"),
-            // In the host's pid namespace an id may be anybody's by now.
-            ("0::/pod/c", "host", "host", "v2/pod/c"),
-            ("0::/pod/other", "host", "host", "v2/pod/c/sub"),
+        for (init, number, namespace, callers, expected) in [
+            ("0::/pod/c", "5\t1", "container", "container", "v2/pod/c"),
+            // Also of a caller that is in a pid namespace of its own.
+            ("0::/pod/c", "5\t1", "container", "nested", "v2/pod/c"),
+            ("0::/pod/c", "5", "host", "host", "v2/pod/c"),
+            // The caller has moved beside it, or the id is another container's by now.
+            ("0::/pod/other", "5\t1", "container", "container", "v2/pod/other"),
+            ("0::/pod/other", "5\t9", "container", "container", "v2/pod/c/sub"),
+            ("0::/pod/other", "5\t1", "other", "container", "v2/pod/c/sub"),
+            ("0::/pod/other", "5", "host", "host", "v2/pod/c/sub"),
+            ("0::/", "5", "host", "host", "v2/pod/c/sub"),
         ] {
             let tree = Tree::new("0::/agent", &[TWO]);
             tree.task("7", "0::/pod/c/sub", callers);
             tree.task("5", init, namespace);
+            fs::write(tree.proc().join("5/status"), format!("Name:\tx\nNSpid:\t{number}\n")).unwrap();
             for path in ["v2/pod/c/sub", "v2/pod/c", "v2/pod/other"] {
                 tree.cgroup(path, "cgroup.freeze");
             }
-            assert_eq!(tree.find().as_deref(), Ok(expected), "{init} {namespace} {callers}");
+            assert_eq!(tree.find().as_deref(), Ok(expected), "{init} {number} {namespace} {callers}");
         }
     }
 

@@ -124,7 +124,7 @@ fn told(call: &Call<'_>, cgroup: &Cgroup) {
             container = %call.container().id,
             syscall = %call.syscall(),
             tid = call.tid(),
-            frozen = %switch.display(),
+            frozen = ?switch,
             thaw,
             "a container is frozen",
         );
@@ -137,7 +137,7 @@ fn report(call: &Call<'_>, error: &dyn Display) {
             container = %call.container().id,
             syscall = %call.syscall(),
             tid = call.tid(),
-            %error,
+            error = error.to_string(),
             "a container is not frozen",
         );
     }

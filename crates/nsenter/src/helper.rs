@@ -40,7 +40,7 @@ pub(crate) struct Maps {
 /// Whose ids it has, as our user namespace numbers them; `None` if that is not known.
 #[derive(Debug)]
 struct Worn {
-    groups: Vec<Gid>,
+    groups: Option<Vec<Gid>>,
     ids: Option<(Uid, Gid)>,
 }
 
@@ -77,7 +77,7 @@ impl Helper {
         });
         let capabilities = entered.map_err(|_| ("joining it", Errno::CHILD))??;
         let ids = Some((credentials.fsuid, credentials.fsgid));
-        Ok(Self { process, maps, worn: Worn { groups: credentials.groups.clone(), ids }, capabilities })
+        Ok(Self { process, maps, worn: Worn { groups: Some(credentials.groups.clone()), ids }, capabilities })
     }
 
     /// Whether it has ended, killed by somebody in the container.
@@ -103,15 +103,24 @@ impl Helper {
         let inside = self.maps.users.inside(credentials.fsuid.as_raw()).map(Uid::from_raw);
         let mut sets = self.capabilities;
         let actor = Actor { capabilities: sets, fsuid: inside };
+        // What is changed is not known until all of it has been.
         if outfit.ids.is_some() {
             self.worn.ids = None;
         }
+        if outfit.groups.is_some() {
+            self.worn.groups = None;
+        }
         let acted = self.process.run(|| {
-            outfit.put_on(&sets)?;
-            umask(credentials.umask);
-            enter(caller.root())?;
-            sets.effective = effective & sets.permitted;
-            set_capabilities(None, sets).map_err(|errno| ("capset", errno))?;
+            let dressed = outfit.put_on(&sets).and_then(|()| {
+                umask(credentials.umask);
+                enter(caller.root())?;
+                sets.effective = effective & sets.permitted;
+                set_capabilities(None, sets).map_err(|errno| ("capset", errno))
+            });
+            if let Err(refusal) = dressed {
+                rest(caller.home());
+                return Err(refusal);
+            }
             let outcome = catch_unwind(AssertUnwindSafe(|| deed(&Scene::new(caller, actor))));
             if set_capabilities(None, actor.capabilities).is_err() {
                 raw::end_thread();
@@ -122,7 +131,7 @@ impl Helper {
         let outcome = acted.map_err(|_| Error::HelperEnded { tid })?.map_err(refused)?;
         self.worn.ids = Some((credentials.fsuid, credentials.fsgid));
         if outfit.groups.is_some() {
-            self.worn.groups.clone_from(&credentials.groups);
+            self.worn.groups = Some(credentials.groups.clone());
         }
         // The report is left out: the process must not make one, and there is none of who caught it.
         Ok(outcome.unwrap_or_else(|panic| resume_unwind(panic))?)
@@ -133,7 +142,7 @@ impl Helper {
         let credentials = caller.credentials();
         let user = |id: Uid| self.maps.users.inside(id.as_raw()).map(Uid::from_raw).ok_or(UNMAPPED);
         let group = |id: Gid| self.maps.groups.inside(id.as_raw()).map(Gid::from_raw).ok_or(UNMAPPED);
-        let groups = if credentials.groups == self.worn.groups {
+        let groups = if self.worn.groups.as_ref() == Some(&credentials.groups) {
             None
         } else {
             Some(credentials.groups.iter().copied().map(group).collect::<Result<_, _>>()?)

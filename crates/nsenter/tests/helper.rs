@@ -308,3 +308,36 @@ fn there_are_none_where_they_could_be_looked_into() {
     );
     assert!(refused.starts_with(&expected), "{refused}");
 }
+
+#[test]
+fn a_caller_that_could_not_be_acted_for_leaves_no_group_behind() {
+    let (inside, closed) = (Inside::new(&["sleep", "60"]), tempfile::tempdir_in("/tmp").unwrap());
+    fs::set_permissions(closed.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    fs::copy("/bin/busybox", closed.path().join("busybox")).unwrap();
+    let root = closed.path().to_str().unwrap();
+    let chrooted = ["setpriv", "--groups", "6000", "chroot", root, "/busybox", "sleep", "60"];
+    let mut member = inside.command(0, &chrooted).spawn().unwrap();
+    let mut other = inside.command(5000, &["sleep", "60"]).spawn().unwrap();
+    for (child, name) in [(&member, "busybox"), (&other, "sleep")] {
+        until(|| fs::read_to_string(format!("/proc/{}/comm", child.id())).unwrap().trim() == name);
+    }
+    // From now on the member's helper cannot enter its root.
+    fs::set_permissions(closed.path(), PermissionsExt::from_mode(0o700)).unwrap();
+    let members_only = tempfile::tempdir_in("/tmp").unwrap();
+    chown(members_only.path(), Some(100_000), Some(106_000)).unwrap();
+    fs::set_permissions(members_only.path(), PermissionsExt::from_mode(0o070)).unwrap();
+
+    let listener = 0_u64;
+    let keeper = Keeper::new("groups", &listener);
+    let caller = |child: &std::process::Child| Caller::open_kept(child.id(), keeper).unwrap();
+    let made = members_only.path().join("made");
+    assert_eq!(make_directory(&caller(&other), &made), Err(Error::Call(Errno::ACCESS)));
+    let refused = make_directory(&caller(&member), "/made");
+    assert!(matches!(refused, Err(Error::NoHelper { step: "fchdir(root)", .. })), "{refused:?}");
+    assert_eq!(make_directory(&caller(&other), &made), Err(Error::Call(Errno::ACCESS)));
+    keeper.release();
+    for child in [&mut member, &mut other] {
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+}
