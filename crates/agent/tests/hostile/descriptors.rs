@@ -110,12 +110,14 @@ fn lingering() -> (TcpStream, TcpStream) {
 #[test]
 fn a_descriptor_that_takes_long_to_close_holds_up_nobody() {
     let stage = Stage::new();
-    for (kind, message) in [("not_a_listener", state("x")), ("malformed", "rubbish".to_owned())] {
+    for (kind, message) in [("not_a_listener", state("x")), ("malformed", "{rubbish}".to_owned())] {
         let (socket, deaf) = lingering();
         let (victim, stream, ()) = stage.peer(|stream, _| {
-            send(stream, message.as_bytes(), &[socket.as_raw_fd()]);
-            // The agent's is the last: closing that is what waits.
+            let (begin, rest) = message.as_bytes().split_at(1);
+            send(stream, begin, &[socket.as_raw_fd()]);
+            // The agent's is the last, which it keeps until the message has ended: closing that is what waits.
             drop(socket);
+            send(stream, rest, &[]);
         });
         stage.serve_another();
         assert_eq!(victim.returned(PROMPT), ENOSYS);
@@ -132,9 +134,9 @@ fn what_comes_after_a_good_message_holds_up_nobody() {
     let (socket, deaf) = lingering();
     let (victim, stream, ()) = stage.peer(|stream, listener| {
         send(stream, state("x").as_bytes(), &[listener.as_raw_fd()]);
-        // Too late if the agent was quicker, which is as good.
+        // Too late if the agent was quicker, which is as good. Then ours may be the last, and closing it waits.
         let _sent = stream.send_with_fd(b"{", &[socket.as_raw_fd()]);
-        drop(socket);
+        std::thread::spawn(move || drop(socket));
     });
     stage.serve_another();
     assert_eq!(victim.returned(PROMPT), SERVED);
