@@ -66,7 +66,7 @@ fn at_the_limit_the_oldest_silent_connection_goes() {
     let silent = connect(&stage, LIMIT);
     std::thread::sleep(Duration::from_millis(200));
     assert!(stage.kinds().is_empty(), "{:?}", stage.kinds());
-    stage.serve_another();
+    let one_more = connect(&stage, 1);
     stage.tells(&["evicted"]);
     let mut byte = [0];
     silent[0].set_read_timeout(Some(PROMPT)).unwrap();
@@ -74,7 +74,8 @@ fn at_the_limit_the_oldest_silent_connection_goes() {
     silent[1].set_nonblocking(true).unwrap();
     let open = std::io::Read::read(&mut &silent[1], &mut byte).unwrap_err();
     assert_eq!(open.kind(), std::io::ErrorKind::WouldBlock, "the next one is not");
-    drop(silent);
+    stage.serve_another();
+    drop((silent, one_more));
     stage.is_undisturbed();
 }
 
