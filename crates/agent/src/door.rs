@@ -124,10 +124,9 @@ impl Door {
         };
         let begun = handshake.begin().await;
         self.silent().connections.remove(&number);
-        let outcome = match begun {
-            Ok(None) => handshake.complete().await,
-            Ok(Some(handed_over)) => Ok(handed_over),
-            Err(error) => Err(error),
+        let outcome = match begun.transpose() {
+            Some(outcome) => outcome,
+            None => handshake.complete().await,
         };
         self.finish(handshake, outcome, runtime).await;
     }
