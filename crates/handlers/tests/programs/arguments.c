@@ -22,16 +22,19 @@ static void say(const char *what, const char *with, long outcome) {
     unlink("made");
 }
 
+/* `count` pages, behind which nothing can be read, below 4 GiB for the 32-bit calls. All are of one reservation: in a
+   hole between two mappings of their own the next mapping could lie. */
 static char *pages(int count) {
-    char *at = mmap(NULL, count * PAGE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
-    return at == MAP_FAILED ? NULL : at;
+    static char *next;
+    if (!next) next = mmap(NULL, 256 * PAGE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
+    char *at = next;
+    next += (count + 1) * PAGE;
+    return mprotect(at, count * PAGE, PROT_READ | PROT_WRITE) ? NULL : at;
 }
 
-/* `len` bytes, behind which nothing is mapped. */
+/* `len` bytes at a page's end. */
 static char *before_the_end(const char *bytes, size_t len) {
-    char *at = pages(2);
-    munmap(at + PAGE, PAGE);
-    return memcpy(at + PAGE - len, bytes, len);
+    return memcpy(pages(1) + PAGE - len, bytes, len);
 }
 
 static char *forbidden(void) {
