@@ -223,6 +223,13 @@ pub(crate) fn join_mount_namespace(namespace: BorrowedFd<'_>) -> Result<(), Errn
     setns(namespace, CloneFlags::CLONE_NEWNS).map_err(from_nix)
 }
 
+/// Leaves for a copy of the mount namespace that the thread is in, until it goes home.
+pub(crate) fn leave_mount_namespace() -> Result<(), Errno> {
+    debug_assert!(DISTANCE.get().away, "the namespace is left on the way home");
+    DISTANCE.set(Distance { mount_namespace: true, ..DISTANCE.get() });
+    unshare(CloneFlags::CLONE_NEWNS).map_err(from_nix)
+}
+
 fn go_home(home: &Home) {
     let distance = DISTANCE.get();
     if distance.away {

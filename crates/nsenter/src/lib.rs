@@ -65,6 +65,7 @@ mod scene;
 mod status;
 mod target;
 mod walk;
+mod workshop;
 
 pub use caller::{AT_FDCWD, Base, Caller};
 pub use entry::EntryPath;
@@ -76,3 +77,4 @@ pub use rustix::thread::CapabilitySet as Capabilities;
 pub use scene::{Place, Scene};
 pub use status::Credentials;
 pub use target::Target;
+pub use workshop::{Cover, Extent, lock_tree};
