@@ -63,8 +63,8 @@ impl MountNamespace {
     pub fn table(&self) -> Result<Vec<u8>, Error> {
         let flags = OFlags::RDONLY | OFlags::CLOEXEC;
         // It stays that of the namespace and root it is opened in.
-        let table = self
-            .inside(|| openat(&self.home.proc, c"thread-self/mountinfo", flags, Mode::empty()))?;
+        let table =
+            self.inside(|| openat(&self.home.proc, c"thread-self/mountinfo", flags, Mode::empty()))?;
         Ok(read_table(&table)?)
     }
 

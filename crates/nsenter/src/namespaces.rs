@@ -93,8 +93,7 @@ impl Scene<'_> {
 impl Home {
     /// Whether a thread that is at home is in a namespace.
     pub(crate) fn is_in(&self, kind: NamespaceKind, namespace: &OwnedFd) -> Result<bool, Errno> {
-        let (ours, theirs) =
-            (rustix::fs::fstat(self.namespace(kind))?, rustix::fs::fstat(namespace)?);
+        let (ours, theirs) = (rustix::fs::fstat(self.namespace(kind))?, rustix::fs::fstat(namespace)?);
         Ok((ours.st_dev, ours.st_ino) == (theirs.st_dev, theirs.st_ino))
     }
 }

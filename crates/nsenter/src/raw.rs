@@ -93,8 +93,12 @@ fn mount_setattr(
     propagation: u64,
 ) -> Result<(), Errno> {
     const MOUNT_SETATTR: libc::c_long = 442;
-    let attributes =
-        MountAttributes { set: set.bits().into(), clear: clear.bits().into(), propagation, user_namespace: 0 };
+    let attributes = MountAttributes {
+        set: set.bits().into(),
+        clear: clear.bits().into(),
+        propagation,
+        user_namespace: 0,
+    };
     let (fd, size) = (mount.as_raw_fd(), size_of::<MountAttributes>());
     let flags = flags | libc::AT_EMPTY_PATH;
     // SAFETY: a plain system call; the path is a NUL-terminated literal, and `attributes` is a `struct

@@ -2,9 +2,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{FileType, OFlags, PROC_SUPER_MAGIC, StatVfsMountFlags, fstat, fstatfs, fstatvfs};
 use rustix::mount::MountAttrFlags;
-use seccomp_agent_nsenter::{
-    Caller, Capabilities, Extent, MountId, MountNamespace, Mounted, lock_tree,
-};
+use seccomp_agent_nsenter::{Caller, Capabilities, Extent, MountNamespace, Mounted, lock_tree};
 use seccomp_agent_registry::{Call, Errno, Verdict};
 
 use super::ours::{Made, Origin, Ours};
@@ -41,8 +39,7 @@ pub(super) fn bind(
     }
     let extent = if recursive { Extent::Tree } else { Extent::Mount };
     let mount = if is_folder { lock_tree(copy, &[], extent)? } else { copy };
-    let id = MountId { number: 0, identity: 0 };
-    let made = Made { id, of: Origin::Bind, kept: kept(&mount)?, is_locked: false };
+    let made = Made::of(Origin::Bind, kept(&mount)?);
     ours.attach(call, namespace, mount, target, made)?;
     Ok(Verdict::Return(0))
 }

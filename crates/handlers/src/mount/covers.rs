@@ -26,9 +26,7 @@ impl Covers {
     pub(super) fn of(kind: FileSystem, lines: &[Line], own: impl Fn(u64) -> bool) -> Option<Self> {
         // Of control groups, a container may be shown a part only.
         let is_whole = |line: &Line| line.root == b"/" || kind == FileSystem::Cgroup2;
-        let mounts = || {
-            lines.iter().filter(|line| line.kind == kind.name().to_bytes() && is_whole(line))
-        };
+        let mounts = || lines.iter().filter(|line| line.kind == kind.name().to_bytes() && is_whole(line));
         let mut entries: BTreeMap<_, Vec<_>> = BTreeMap::new();
         let (mut is_there, mut read_only) = (false, true);
         for mount in mounts() {

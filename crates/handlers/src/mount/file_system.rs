@@ -55,15 +55,8 @@ pub(super) struct MountOption {
 
 impl FileSystem {
     /// All of them.
-    pub const ALL: [Self; 7] = [
-        Self::Proc,
-        Self::Sysfs,
-        Self::Tmpfs,
-        Self::Overlay,
-        Self::Devpts,
-        Self::Mqueue,
-        Self::Cgroup2,
-    ];
+    pub const ALL: [Self; 7] =
+        [Self::Proc, Self::Sysfs, Self::Tmpfs, Self::Overlay, Self::Devpts, Self::Mqueue, Self::Cgroup2];
 
     /// What the kernel calls it.
     pub const fn name(self) -> &'static CStr {

@@ -102,9 +102,8 @@ mod tests {
 
     #[test]
     fn lists_of_layers_are_taken_apart() {
-        let parted = |key: &CStr, value: &CStr| {
-            paths(&MountOption { key: key.into(), value: Some(value.into()) })
-        };
+        let parted =
+            |key: &CStr, value: &CStr| paths(&MountOption { key: key.into(), value: Some(value.into()) });
         let lowers = vec![CString::from(c"a"), c"b:c".into(), c"/d".into()];
         assert_eq!(parted(c"lowerdir", cr"a:b\:c:/d"), Ok(lowers));
         assert_eq!(parted(c"upperdir", c"a:b"), Ok(vec![c"a:b".into()]));

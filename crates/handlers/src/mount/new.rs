@@ -6,8 +6,7 @@ use rustix::mount::{
     fsconfig_set_string, fsmount, fsopen,
 };
 use seccomp_agent_nsenter::{
-    Caller, Capabilities, Extent, MountId, MountNamespace, Mounted, Namespace, NamespaceKind, PidNamespace,
-    Scene, lock_tree,
+    Caller, Capabilities, Extent, MountNamespace, Mounted, Namespace, PidNamespace, Scene, lock_tree,
 };
 use seccomp_agent_registry::{Call, Errno, Verdict};
 
@@ -45,8 +44,7 @@ pub(super) fn mount_new(
         Some(covers) if is_locked => lock_tree(mount, &covers.copy(namespace)?, Extent::Tree)?,
         _ => mount,
     };
-    let id = MountId { number: 0, identity: 0 };
-    let made = Made { id, of: Origin::FileSystem(kind), kept: new.forced, is_locked };
+    let made = Made { is_locked, ..Made::of(Origin::FileSystem(kind), new.forced) };
     ours.attach(call, namespace, mount, target, made)?;
     Ok(Verdict::Return(0))
 }
@@ -151,5 +149,3 @@ fn check_target(mount: &OwnedFd, target: &OwnedFd) -> Result<(), Errno> {
     // The same file system twice in one place.
     if new.st_dev == on.st_dev && Mounted::of(target)?.is_root { Err(Errno::BUSY) } else { Ok(()) }
 }
-
-const _: () = assert!(NamespaceKind::Mount as u8 == 0);

@@ -23,6 +23,16 @@ pub(super) struct Made {
     pub(super) kept: MountAttrFlags,
     /// Whether something that is locked is mounted on it.
     pub(super) is_locked: bool,
+    /// Whether it has been asked for by `MNT_EXPIRE`, and was not busy.
+    pub(super) is_expiring: bool,
+}
+
+impl Made {
+    /// One that is not attached yet.
+    pub(super) const fn of(of: Origin, kept: MountAttrFlags) -> Self {
+        let id = MountId { number: 0, identity: 0 };
+        Self { id, of, kept, is_locked: false, is_expiring: false }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,7 +91,7 @@ impl Ours {
         Ok(ours)
     }
 
-    /// Attaches a mount and remembers it. ENOSPC if there are too many. `made` says what it is, with any number.
+    /// Attaches a mount and remembers it. ENOSPC if there are too many. `made` says what it is.
     pub(super) fn attach(
         &self,
         call: &Call<'_>,

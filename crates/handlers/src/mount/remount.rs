@@ -72,11 +72,7 @@ pub(super) fn propagate(
 }
 
 /// What the path leads to; nothing where it leads nowhere, which the kernel finds again.
-fn find(
-    call: &Call<'_>,
-    caller: &Caller,
-    request: &Request,
-) -> Result<Option<(OwnedFd, Mounted)>, Failure> {
+fn find(call: &Call<'_>, caller: &Caller, request: &Request) -> Result<Option<(OwnedFd, Mounted)>, Failure> {
     let found = caller.act(
         || call.is_valid(),
         Capabilities::empty(),
@@ -87,6 +83,7 @@ fn find(
         },
     );
     match found {
+        Ok((_, mounted)) if !mounted.is_root => Err(Errno::INVAL.into()),
         Ok(found) => Ok(Some(found)),
         Err(Error::Call(_)) => Ok(None),
         Err(other) => Err(other.into()),
@@ -150,13 +147,11 @@ fn change(flags: MountFlags, made: &Made) -> Change {
 mod tests {
     use super::*;
     use crate::mount::file_system::FileSystem;
-    use seccomp_agent_nsenter::MountId;
 
     #[test]
     fn what_is_forced_stays_and_times_change_only_if_asked() {
-        let id = MountId { number: 1, identity: 1 };
         let kept = MountAttrFlags::MOUNT_ATTR_NOSUID;
-        let made = Made { id, of: Origin::FileSystem(FileSystem::Tmpfs), kept, is_locked: false };
+        let made = Made::of(Origin::FileSystem(FileSystem::Tmpfs), kept);
         let Change::Attributes { set, clear } = change(MountFlags::RDONLY, &made) else { panic!() };
         assert_eq!(set, kept | MountAttrFlags::MOUNT_ATTR_RDONLY);
         assert!(!clear.intersects(set) && clear.contains(MountAttrFlags::MOUNT_ATTR_NODEV));

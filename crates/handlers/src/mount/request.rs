@@ -57,8 +57,7 @@ impl Request {
         }
         let source = memory.optional_c_string(call.arg(0), PATH_MAX)?;
         let takes_options = matches!(operation, Operation::New | Operation::Remount { .. });
-        let options =
-            if takes_options { memory.optional_c_string(call.arg(4), MAX_OPTIONS)? } else { None };
+        let options = if takes_options { memory.optional_c_string(call.arg(4), MAX_OPTIONS)? } else { None };
         let target = memory.path(call.arg(1))?;
         Ok(Some(Self { operation, flags, kind, source, options, target }))
     }

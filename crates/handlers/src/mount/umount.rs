@@ -1,7 +1,7 @@
 use rustix::fs::OFlags;
 use rustix::mount::UnmountFlags;
 use seccomp_agent_nsenter::{Caller, Capabilities, Error, MountNamespace, Mounted};
-use seccomp_agent_registry::{Call, Verdict};
+use seccomp_agent_registry::{Call, Errno, Verdict};
 
 use super::ours::Ours;
 use super::table;
@@ -19,8 +19,7 @@ pub(super) fn unmount(
     let bits = if has_flags { call.int_arg(1) as u32 } else { 0 };
     let Some(flags) = UnmountFlags::from_bits(bits) else { return Ok(Verdict::Continue) };
     let target = call.memory().path(call.arg(0))?;
-    let follow =
-        if flags.contains(UnmountFlags::NOFOLLOW) { OFlags::NOFOLLOW } else { OFlags::empty() };
+    let follow = if flags.contains(UnmountFlags::NOFOLLOW) { OFlags::NOFOLLOW } else { OFlags::empty() };
     let found = caller.act(
         || call.is_valid(),
         Capabilities::empty(),
@@ -31,6 +30,9 @@ pub(super) fn unmount(
         Err(Error::Call(_)) => return Ok(Verdict::Continue),
         Err(other) => return Err(other.into()),
     };
+    if !mounted.is_root {
+        return Err(Errno::INVAL.into());
+    }
     let ours = Ours::of(call, namespace)?;
     // Nobody unmounts meanwhile: what comes to light in its place may be no mount of ours.
     let mut made = ours.lock();
@@ -45,14 +47,20 @@ pub(super) fn unmount(
     let has_others = lines
         .iter()
         .any(|line| line.parent == this.id.number && made.iter().any(|made| made.id.number == line.number));
-    // What is locked on it makes it busy for ever. It cannot be parted from that, so it is let go as a whole.
-    let flags = if this.is_locked && !has_others && !flags.contains(UnmountFlags::EXPIRE) {
+    let is_asked_again = flags == UnmountFlags::EXPIRE && this.is_expiring;
+    let flags = if is_asked_again {
+        // The kernel's own mark is lost whenever somebody looks, as we do.
+        UnmountFlags::empty()
+    } else if this.is_locked && !has_others && !flags.contains(UnmountFlags::EXPIRE) {
+        // What is locked on it makes it busy for ever. It cannot be parted from that, so it is let go as a whole.
         flags | UnmountFlags::DETACH
     } else {
         flags
     };
     call.check_valid()?;
-    namespace.unmount(&at, this.id, flags)?;
+    let unmounted = namespace.unmount(&at, this.id, flags);
+    made[index].is_expiring = unmounted == Err(Error::Call(Errno::AGAIN));
+    unmounted?;
     made.swap_remove(index);
     Ok(Verdict::Return(0))
 }
