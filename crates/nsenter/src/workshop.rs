@@ -18,10 +18,11 @@ use rustix::mount::{
     unmount,
 };
 use rustix::path::DecInt;
-use rustix::process::{fchdir, pivot_root};
+use rustix::process::{DumpableBehavior, fchdir, pivot_root, set_dumpable_behavior};
 use rustix::thread::gettid;
 
 use crate::error::Error;
+use crate::helper::refuse_if_dumpable;
 use crate::home::{Home, from_nix, join_mount_namespace, leave_mount_namespace};
 use crate::process::Process;
 
@@ -121,10 +122,13 @@ fn build(home: &Home) -> Result<OwnedFd, (&'static str, Errno)> {
     let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
     mount_change("/", private).map_err(at("making mounts private"))?;
     empty_root().map_err(at("mounting a root"))?;
-    let mut process = Process::start().map_err(at("clone"))?;
+    refuse_if_dumpable(home)?;
+    let process = Process::start();
     // The thread that has started it shares our root, and nobody who does can join a mount namespace.
     unshare(CloneFlags::CLONE_FS).map_err(|errno| ("unshare(CLONE_FS)", from_nix(errno)))?;
-    let entered = process.run(|| {
+    let entered = process.map_err(at("clone"))?.run(|| {
+        // Whoever has our user id has all rights in the new user namespace, and could trace what has our memory.
+        set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(at("prctl(PR_SET_DUMPABLE)"))?;
         unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNS)
             .map_err(|errno| ("unshare(CLONE_NEWUSER)", from_nix(errno)))?;
         let flags = OFlags::RDONLY | OFlags::CLOEXEC;

@@ -1,10 +1,10 @@
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
-use rustix::fs::{FileType, OFlags, PROC_SUPER_MAGIC, StatVfsMountFlags, fstat, fstatfs, fstatvfs};
-use rustix::mount::MountAttrFlags;
+use rustix::fs::{FileType, OFlags, PROC_SUPER_MAGIC, fstat, fstatfs};
 use seccomp_agent_nsenter::{Caller, Capabilities, Extent, MountNamespace, Mounted, lock_tree};
 use seccomp_agent_registry::{Call, Errno, Verdict};
 
+use super::file_system::attributes_of;
 use super::ours::{Made, Origin, Ours};
 use super::refuse;
 use super::request::Request;
@@ -39,26 +39,11 @@ pub(super) fn bind(
     }
     let extent = if recursive { Extent::Tree } else { Extent::Mount };
     let mount = if is_folder { lock_tree(copy, &[], extent)? } else { copy };
-    let made = Made::of(Origin::Bind, kept(&mount)?);
-    ours.attach(call, namespace, mount, target, made)?;
+    let made = Made::of(Origin::Bind, attributes_of(&mount)?);
+    ours.attach(call, namespace, &mount, &target, made)?;
     Ok(Verdict::Return(0))
 }
 
 fn is_folder(file: &OwnedFd) -> Result<bool, Errno> {
     Ok(FileType::from_raw_mode(fstat(file)?.st_mode) == FileType::Directory)
-}
-
-/// What the source's mount has, its bind keeps.
-fn kept(mount: impl AsFd) -> Result<MountAttrFlags, Errno> {
-    let flags = fstatvfs(mount)?.f_flag;
-    let mut kept = MountAttrFlags::empty();
-    for (flag, attribute) in [
-        (StatVfsMountFlags::RDONLY, MountAttrFlags::MOUNT_ATTR_RDONLY),
-        (StatVfsMountFlags::NOSUID, MountAttrFlags::MOUNT_ATTR_NOSUID),
-        (StatVfsMountFlags::NODEV, MountAttrFlags::MOUNT_ATTR_NODEV),
-        (StatVfsMountFlags::NOEXEC, MountAttrFlags::MOUNT_ATTR_NOEXEC),
-    ] {
-        kept.set(attribute, flags.contains(flag));
-    }
-    Ok(kept)
 }

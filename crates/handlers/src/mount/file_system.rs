@@ -1,5 +1,7 @@
 use std::ffi::{CStr, CString};
+use std::os::fd::AsFd;
 
+use rustix::fs::{StatVfsMountFlags, fstatvfs};
 use rustix::mount::{MountAttrFlags, MountFlags};
 use seccomp_agent_nsenter::NamespaceKind;
 use seccomp_agent_registry::Errno;
@@ -180,6 +182,21 @@ pub(super) fn attributes(asked: MountFlags) -> MountAttrFlags {
     } else {
         attributes
     }
+}
+
+/// The attributes of a file's mount that keep it from things: what is made of it keeps them.
+pub(super) fn attributes_of(file: impl AsFd) -> Result<MountAttrFlags, Errno> {
+    let flags = fstatvfs(file)?.f_flag;
+    let mut attributes = MountAttrFlags::empty();
+    for (flag, attribute) in [
+        (StatVfsMountFlags::RDONLY, MountAttrFlags::MOUNT_ATTR_RDONLY),
+        (StatVfsMountFlags::NOSUID, MountAttrFlags::MOUNT_ATTR_NOSUID),
+        (StatVfsMountFlags::NODEV, MountAttrFlags::MOUNT_ATTR_NODEV),
+        (StatVfsMountFlags::NOEXEC, MountAttrFlags::MOUNT_ATTR_NOEXEC),
+    ] {
+        attributes.set(attribute, flags.contains(flag));
+    }
+    Ok(attributes)
 }
 
 /// The flags that a file system as a whole has, by their names as options.

@@ -4,16 +4,20 @@ use std::ffi::{CStr, CString};
 use std::os::fd::{BorrowedFd, OwnedFd};
 
 use rustix::fs::{AtFlags, FsWord, fstatfs};
-use rustix::mount::fsconfig_set_fd;
+use rustix::mount::{MountAttrFlags, fsconfig_set_fd};
 use seccomp_agent_nsenter::{AT_FDCWD, Caller, Capabilities, Extent, MountNamespace, Target, lock_tree};
 use seccomp_agent_registry::{Call, Errno};
 
-use super::file_system::{MountOption, split};
+use super::file_system::{MountOption, attributes_of, split};
 use crate::emulate::Failure;
 
 /// They are looked up before the overlay is made, as the caller: the kernel would look them up for the thread that
 /// acts, by whatever leads to the agent's own entries in procfs as well.
-pub(super) struct Layers(Vec<(&'static CStr, OwnedFd)>);
+pub(super) struct Layers {
+    found: Vec<(&'static CStr, OwnedFd)>,
+    /// What one of their mounts is not to do, the overlay does not: nosuid, nodev, noexec.
+    pub(super) forced: MountAttrFlags,
+}
 
 /// The options that name them, and what each is called where it is given as a descriptor (Linux 6.15).
 const KEYS: [(&CStr, &CStr); 3] =
@@ -60,18 +64,20 @@ impl Layers {
                 Ok(())
             },
         )?;
+        let mut forced = MountAttrFlags::empty();
         for (_, layer) in &found {
             if fstatfs(layer)?.f_type == SYSFS_MAGIC {
                 return Err(Errno::INVAL.into());
             }
+            forced |= attributes_of(layer)? - MountAttrFlags::MOUNT_ATTR_RDONLY;
             lock_tree(namespace.copy_tree(layer)?, &[], Extent::Mount)?;
         }
-        Ok(Self(found))
+        Ok(Self { found, forced })
     }
 
     /// While acting: tells a context of them.
     pub(super) fn configure(&self, context: BorrowedFd<'_>) -> Result<(), Errno> {
-        self.0.iter().try_for_each(|(key, layer)| fsconfig_set_fd(context, *key, layer))
+        self.found.iter().try_for_each(|(key, layer)| fsconfig_set_fd(context, *key, layer))
     }
 }
 

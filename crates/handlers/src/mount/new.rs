@@ -29,11 +29,12 @@ pub(super) fn mount_new(
 ) -> Result<Verdict, Failure> {
     let kind = grant.kind;
     let ours = Ours::of(call, namespace)?;
-    let new = New::prepare(call, caller, namespace, &ours, grant, request)?;
+    let mut new = New::prepare(call, caller, namespace, &ours, grant, request)?;
     let layers = match kind {
         FileSystem::Overlay => Some(Layers::find(call, caller, namespace, &new.options)?),
         _ => None,
     };
+    new.forced |= layers.as_ref().map_or(MountAttrFlags::empty(), |layers| layers.forced);
     let (mount, target) = caller.act(
         || call.is_valid(),
         Capabilities::SYS_ADMIN,
@@ -45,7 +46,7 @@ pub(super) fn mount_new(
         _ => mount,
     };
     let made = Made { is_locked, ..Made::of(Origin::FileSystem(kind), new.forced) };
-    ours.attach(call, namespace, mount, target, made)?;
+    ours.attach(call, namespace, &mount, &target, made)?;
     Ok(Verdict::Return(0))
 }
 

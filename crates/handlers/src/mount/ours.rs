@@ -10,6 +10,7 @@ use seccomp_agent_nsenter::{MountId, MountNamespace, Mounted};
 use seccomp_agent_registry::{Call, Errno};
 
 use super::file_system::FileSystem;
+use super::refuse;
 use super::table::{self, Line};
 use crate::emulate::Failure;
 
@@ -96,21 +97,23 @@ impl Ours {
         &self,
         call: &Call<'_>,
         namespace: &MountNamespace,
-        mount: OwnedFd,
-        target: OwnedFd,
+        mount: &OwnedFd,
+        target: &OwnedFd,
         made: Made,
     ) -> Result<(), Failure> {
         // Nobody unmounts meanwhile.
         let mut all = self.lock();
-        let number = Mounted::of(&target)?.mount.number;
+        let mounted = Mounted::of(target)?;
+        let number = mounted.mount.number;
         let mut lines = table::parse(&namespace.table()?);
         // The kernel's answer where it is in no namespace, or in another.
         let on = lines.iter().find(|line| line.number == number).ok_or(Errno::INVAL)?;
         if on.is_shared {
-            call.note(|noted| {
-                noted.because("others would see it: what it would be mounted on is shared");
-            });
-            return Err(Errno::PERM.into());
+            return refuse(call, "others would see it: what it would be mounted on is shared");
+        }
+        if on.at == b"/" && mounted.is_root {
+            // Whoever joins the namespace, the runtime and the agent included, would find it instead.
+            return refuse(call, "it would be mounted on the root of all");
         }
         if all.len() >= MAX_MOUNTS {
             forget_gone(&mut all, &mut lines);
@@ -121,8 +124,8 @@ impl Ours {
             });
             return Err(Errno::NOSPC.into());
         }
-        namespace.attach(&mount, target, || call.is_valid())?;
-        all.push(Made { id: Mounted::of(&mount)?.mount, ..made });
+        namespace.attach(mount, target, || call.is_valid())?;
+        all.push(Made { id: Mounted::of(mount)?.mount, ..made });
         Ok(())
     }
 
