@@ -9,8 +9,9 @@ use std::path::Path;
 
 use rustix::fs::{CWD, Mode, OFlags, mkdir, mkdirat, open};
 use rustix::io::Errno;
-use seccomp_agent_handlers::Directories;
+use seccomp_agent_handlers::{Capabilities, Directories};
 use seccomp_agent_registry::Registry;
+use support::differential::compare_inside;
 use support::tree::{Kind, build, kinds, listing};
 
 fn directories() -> Registry {
@@ -82,19 +83,17 @@ fn outcomes(
     let root = tempfile::tempdir_in("/tmp").unwrap();
     build(root.path());
     let (here, who) = (root.path().to_owned(), kind.clone());
-    let said = support::run(
-        registry,
-        move || who.become_it(&here),
-        || {
-            let modes = [0o777, 0o7777, 0o1755, 0, 0o40777].into_iter().cycle();
-            let calls = paths().into_iter().flat_map(|path| [path.clone(), path]).zip(modes);
-            let both = [make_by_mkdir, make_by_mkdirat].into_iter().cycle();
-            calls.zip(both).map(|((path, mode), make)| (path.clone(), make(&path, mode))).collect::<Vec<_>>()
-        },
-    );
+    let said = support::run(registry, move || who.become_it(&here), calls);
     let _ = fs::remove_dir("/tmp/above-the-root");
     let _ = fs::remove_dir("/above-the-root");
     (said, listing(root.path()))
+}
+
+fn calls() -> Vec<(String, Result<(), Errno>)> {
+    let modes = [0o777, 0o7777, 0o1755, 0, 0o40777].into_iter().cycle();
+    let calls = paths().into_iter().flat_map(|path| [path.clone(), path]).zip(modes);
+    let both = [make_by_mkdir, make_by_mkdirat].into_iter().cycle();
+    calls.zip(both).map(|((path, mode), make)| (path.clone(), make(&path, mode))).collect()
 }
 
 fn make_by_mkdir(path: &str, mode: u32) -> Result<(), Errno> {
@@ -116,6 +115,12 @@ fn every_kind_of_caller_gets_what_it_would_have_got_itself() {
         }
         assert_eq!(native_tree, emulated_tree, "{}", kind.name);
     }
+}
+
+#[test]
+fn callers_in_a_user_namespace_get_what_they_would_have_got_themselves() {
+    let test = "callers_in_a_user_namespace_get_what_they_would_have_got_themselves";
+    compare_inside(test, Capabilities::empty(), directories, |_| calls());
 }
 
 #[test]

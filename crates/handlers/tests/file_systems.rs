@@ -4,7 +4,7 @@
 mod support;
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
@@ -15,6 +15,8 @@ use rustix::fs::{chmodat, chownat, lsetxattr, makedev, mkdirat, mknodat};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, mount, mount_bind, mount_remount};
 use seccomp_agent_registry::Registry;
+use support::differential::assert_same;
+use support::inside::{FIRST, Program, give, role, tell};
 use support::program::compile;
 use support::tree::{Kind, build, kinds};
 
@@ -22,8 +24,9 @@ use support::tree::{Kind, build, kinds};
 const MOUNTS: [&str; 8] =
     ["plain", "readonly-mount", "readonly-fs", "no-inodes", "no-space", "idmapped", "nodev", "nosymfollow"];
 
-/// Mounts all of [`MOUNTS`] for the calling thread, each with a file, a directory and a link.
-fn mount_all(root: &Path) {
+/// Mounts all of [`MOUNTS`] for the calling thread, each with a file, a directory and a link that are the users'
+/// from `first` on.
+fn mount_all(root: &Path, first: u32) {
     let w = root.join("w");
     for name in MOUNTS {
         let at = w.join(name);
@@ -35,7 +38,7 @@ fn mount_all(root: &Path) {
             _ => (MountFlags::empty(), c"mode=777"),
         };
         mount(name, &at, "tmpfs", flags, options).unwrap();
-        fill(&at);
+        fill(&at, first);
         match name {
             "readonly-fs" => mount_remount(&at, MountFlags::RDONLY, c"").unwrap(),
             "readonly-mount" => {
@@ -60,14 +63,20 @@ fn count(folder: &Path) -> usize {
     fs::read_dir(folder).unwrap().count()
 }
 
-fn fill(folder: &Path) {
+fn fill(folder: &Path, first: u32) {
     fs::create_dir(folder.join("in")).unwrap();
     fs::set_permissions(folder.join("in"), PermissionsExt::from_mode(0o777)).unwrap();
     fs::write(folder.join("own"), "").unwrap();
     // 4242 on disk is 1000 where ids are mapped.
-    let owner = if folder.ends_with("idmapped") { 4242 } else { 1000 };
-    std::os::unix::fs::chown(folder.join("own"), Some(owner), Some(owner)).unwrap();
+    let owner = if folder.ends_with("idmapped") { 4242 } else { first + 1000 };
+    chown(folder.join("own"), Some(owner), Some(owner)).unwrap();
     symlink("in", folder.join("link")).unwrap();
+    for (name, follow) in
+        [(".", AtFlags::empty()), ("in", AtFlags::empty()), ("link", AtFlags::SYMLINK_NOFOLLOW)]
+    {
+        let (user, group) = (Some(Uid::from_raw(first)), Some(Gid::from_raw(first)));
+        chownat(CWD, folder.join(name), user, group, follow).unwrap();
+    }
 }
 
 type Said = Vec<(String, Result<(), Errno>)>;
@@ -119,7 +128,7 @@ fn outcome<T: Send + 'static>(kind: &Kind, registry: Option<Registry>, calls: fn
         registry,
         move || {
             support::unshare_mounts();
-            mount_all(&here);
+            mount_all(&here, 0);
             who.become_it(&here);
         },
         calls,
@@ -142,6 +151,36 @@ fn mounts_of_all_kinds_answer_as_natively() {
         }
         let mapped = "idmapped/made: 4";
         assert!(native.1.iter().any(|seen| seen.starts_with(mapped)), "{:?}", native.1);
+    }
+}
+
+#[test]
+fn mounts_of_all_kinds_answer_as_natively_in_a_user_namespace() {
+    let all = |(said, seen): (Said, Vec<String>)| {
+        said.into_iter().map(|said| format!("{said:?}")).chain(seen).collect::<Vec<_>>()
+    };
+    if let Some((root, kind)) = role() {
+        kind.become_it(&root);
+        return tell(&all(calls()));
+    }
+    let program = Program::of("mounts_of_all_kinds_answer_as_natively_in_a_user_namespace");
+    for kind in kinds() {
+        let outcome = |registry| {
+            let root = tempfile::tempdir_in("/tmp").unwrap();
+            build(root.path());
+            give(root.path());
+            let here = root.path().to_owned();
+            program.run(registry, root.path(), &kind, move || {
+                support::unshare_mounts();
+                mount_all(&here, FIRST);
+            })
+        };
+        let native = outcome(None);
+        assert_same(kind.name, &native, &outcome(Some(support::emulations())));
+        for errno in [Errno::ROFS, Errno::NOSPC, Errno::LOOP] {
+            let failed = format!("code: {},", errno.raw_os_error());
+            assert!(native.iter().any(|said| said.contains(&failed)), "{}: no {errno}: {native:?}", kind.name);
+        }
     }
 }
 

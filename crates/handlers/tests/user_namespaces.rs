@@ -6,13 +6,13 @@ mod support;
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::process::{Command, Stdio};
 
 use rustix::fs::{AtFlags, CWD, Gid, Uid, XattrFlags, chownat};
 use seccomp_agent_handlers::{Attributes, Devices, Directories, Modes, Nodes, Numbers, Owners};
 use seccomp_agent_nsenter::Capabilities;
 use seccomp_agent_registry::Registry;
+use support::inside::{FIRST, Keeps, give};
 use support::tree::{build, listing};
 
 /// Everything is granted but devices.
@@ -34,23 +34,11 @@ fn registry(suffix: &str, devices: &[Devices]) -> Registry {
     registry
 }
 
-/// The first of our ids that the namespaces of [`inside`] map, to 0.
-const FIRST: u32 = 100_000;
-
 /// A tree whose ids are those of such a namespace, but for what is in `w/ours`.
 fn tree() -> tempfile::TempDir {
     let root = tempfile::tempdir_in("/tmp").unwrap();
     build(root.path());
-    for (path, (mode, user, group, ..)) in listing(root.path()) {
-        let path = root.path().join(path);
-        let (user, group) = (Some(Uid::from_raw(FIRST + user)), Some(Gid::from_raw(FIRST + group)));
-        chownat(CWD, &path, user, group, AtFlags::SYMLINK_NOFOLLOW).unwrap();
-        if !path.is_symlink() {
-            // A new owner takes set-user-ID and set-group-ID bits.
-            let mode = std::os::unix::fs::PermissionsExt::from_mode(mode & 0o7777);
-            fs::set_permissions(&path, mode).unwrap();
-        }
-    }
+    give(root.path());
     fs::create_dir(root.path().join("w/ours")).unwrap();
     fs::write(root.path().join("w/ours/file"), "").unwrap();
     root
@@ -61,37 +49,13 @@ fn inside(registry: Option<Registry>, folder: &Path, wrapper: &str, script: &str
     let script = format!("cd {}/w; {script}", folder.display());
     let wrapper: Vec<_> = wrapper.split_whitespace().map(str::to_owned).collect();
     let body = move || {
-        let keeps = namespace();
-        let mut enter = Command::new("nsenter");
-        enter.args(["--user", "--setuid", "0", "--setgid", "0", "--target", &keeps.0.id().to_string()]);
+        let keeps = Keeps::new();
+        let mut enter = keeps.enter();
         enter.args(wrapper).args(["/bin/busybox", "sh", "-c", &script]).stdin(Stdio::null());
         let run = enter.output().unwrap();
         String::from_utf8(run.stdout).unwrap() + &String::from_utf8(run.stderr).unwrap()
     };
     support::run(registry, || (), body)
-}
-
-/// Keeps a user namespace.
-struct Keeps(Child);
-
-impl Drop for Keeps {
-    fn drop(&mut self) {
-        self.0.kill().unwrap();
-        self.0.wait().unwrap();
-    }
-}
-
-fn namespace() -> Keeps {
-    let keeps = Keeps(Command::new("unshare").args(["--user", "sleep", "60"]).spawn().unwrap());
-    let ours = fs::read_link("/proc/self/ns/user").unwrap();
-    let entry = |entry: &str| format!("/proc/{}/{entry}", keeps.0.id());
-    while fs::read_link(entry("ns/user")).unwrap() == ours {
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    for map in ["uid_map", "gid_map"] {
-        fs::write(entry(map), format!("0 {FIRST} 65536\n")).unwrap();
-    }
-    keeps
 }
 
 /// Who calls in the namespace, natively with a capability and emulated without it.
