@@ -17,10 +17,11 @@ use std::time::{Duration, Instant};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, makedev, mkdirat, mknodat, unlinkat};
 use rustix::io::Errno;
 use seccomp_agent_agent::{Config, Engine};
-use seccomp_agent_handlers::{Devices, Directories, Nodes};
+use seccomp_agent_handlers::{Audit, Devices, Directories, Nodes};
 use seccomp_agent_notify::Listener;
 use seccomp_agent_notify::filter::Flags;
 use seccomp_agent_registry::{Container, Registry};
+use support::audit::records_of;
 use support::program::compile;
 use support::tree::{build, kind};
 
@@ -59,6 +60,7 @@ fn container<T: Send + 'static>(
 #[test]
 fn what_is_granted_to_one_container_is_not_granted_to_another() {
     let _alone = alone();
+    records_of("");
     let engine = engine();
     let one = |number: u32| [number..=number].into_iter().collect();
     let null = Devices { is_block: false, major: one(1), minor: one(3) };
@@ -73,8 +75,9 @@ fn what_is_granted_to_one_container_is_not_granted_to_another() {
             let mut registry = Registry::new();
             let listed = if granted { vec![null.clone()] } else { vec![] };
             registry.on("mknodat", Nodes::granting(listed)).unwrap();
-            let ended = Arc::clone(&ended);
-            container(&engine, &format!("container-{number}"), root.path(), registry, move || {
+            let (name, ended) = (format!("container-{number}"), Arc::clone(&ended));
+            registry.layer(&Audit::of(&Container::named(&name), None));
+            container(&engine, &name, root.path(), registry, move || {
                 let (mut calls, expected) = (0, if granted { Ok(()) } else { Err(Errno::PERM) });
                 while !ended.load(Ordering::Relaxed) {
                     let device = makedev(1, 3);
@@ -91,6 +94,13 @@ fn what_is_granted_to_one_container_is_not_granted_to_another() {
     ended.store(true, Ordering::Relaxed);
     for thread in threads {
         assert!(thread.join().unwrap() > 0, "the race has run");
+    }
+    for number in 0..4 {
+        let records = records_of(&format!("container-{number}"));
+        let (decision, other) = if number % 2 == 0 { ("granted", "refused") } else { ("refused", "granted") };
+        let asked = ("asked", "type=c mode=0700 device=1:3");
+        assert!(records.count(&[("decision", decision), ("handler", "nodes"), asked]) > 0, "{records:?}");
+        assert_eq!(records.count(&[("decision", other)]), 0, "{records:?}");
     }
 }
 
@@ -159,7 +169,10 @@ fn stuck(engine: &Engine, arguments: &[&str]) -> Child {
         Command::new(program).args(arguments).stdout(Stdio::piped()).spawn().unwrap()
     });
     let listener = Listener::new(receive.recv().unwrap()).unwrap();
-    engine.serve(listener, Arc::new(Container::named("stuck")), Arc::new(directories())).unwrap();
+    let container = Container::named("stuck");
+    let mut registry = directories();
+    registry.layer(&Audit::of(&container, None));
+    engine.serve(listener, Arc::new(container), Arc::new(registry)).unwrap();
     let mut child = starting.join().unwrap();
     let mut line = String::new();
     BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
@@ -183,6 +196,8 @@ fn end(mut child: Child, engine: &Engine) {
     child.kill().unwrap();
     child.wait().unwrap();
     eventually("it is gone", || engine.containers().iter().all(|container| container.id != "stuck"));
+    let refused = [("decision", "refused"), ("handler", "directories")];
+    eventually("it is written down", || records_of("stuck").count(&refused) > 0);
 }
 
 /// How many threads answer calls.
@@ -197,6 +212,7 @@ fn workers() -> usize {
 
 fn others_keep_their_rate_beside(arguments: &[&str]) {
     let _alone = alone();
+    records_of("");
     let engine = engine();
     let busy = Busy::start(&engine);
     let mut ratios = Vec::new();

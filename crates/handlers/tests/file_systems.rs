@@ -179,7 +179,11 @@ fn mounts_of_all_kinds_answer_as_natively_in_a_user_namespace() {
         assert_same(kind.name, &native, &outcome(Some(support::emulations())));
         for errno in [Errno::ROFS, Errno::NOSPC, Errno::LOOP] {
             let failed = format!("code: {},", errno.raw_os_error());
-            assert!(native.iter().any(|said| said.contains(&failed)), "{}: no {errno}: {native:?}", kind.name);
+            assert!(
+                native.iter().any(|said| said.contains(&failed)),
+                "{}: no {errno}: {native:?}",
+                kind.name
+            );
         }
     }
 }

@@ -12,6 +12,7 @@ use rustix::fs::{AtFlags, CWD, Gid, Uid, XattrFlags, chownat};
 use seccomp_agent_handlers::{Attributes, Devices, Directories, Modes, Nodes, Numbers, Owners};
 use seccomp_agent_nsenter::Capabilities;
 use seccomp_agent_registry::Registry;
+use support::audit::{audited, record};
 use support::inside::{FIRST, Keeps, give};
 use support::tree::{build, listing};
 
@@ -159,8 +160,18 @@ fn a_namespace_within_gives_nothing_around_it() {
     let root = tree();
     let nested = "setpriv --reuid 1000 --regid 1000 --clear-groups unshare --user --map-root-user";
     let script = "busybox id -u; busybox mkdir private/x mine/x; busybox chmod 777 file; busybox chmod 700 own; \
-                  busybox chown 0 file; busybox mknod private/null c 1 3; busybox mknod mine/null c 1 3";
-    let said = inside(Some(registry("", &[])), root.path(), nested, script);
+                  busybox chown 0:0 file; busybox mknod private/null c 1 3; busybox mknod mine/null c 1 3";
+    let attempt = || inside(Some(audited(registry("", &[]))), root.path(), nested, script);
+    let (said, records) = record(attempt);
+    for (handler, path, errno) in [
+        ("directories", "private/x", "EACCES"),
+        ("modes", "file", "EPERM"),
+        ("owners", "file", "EPERM"),
+        ("nodes", "private/null", "EACCES"),
+        ("nodes", "mine/null", "EPERM"),
+    ] {
+        records.assert_refused(&[("handler", handler), ("path", path), ("errno", errno)]);
+    }
     assert!(said.starts_with("0\n"), "{said}");
     let meta = |name: &str| fs::symlink_metadata(root.path().join("w").join(name));
     for refused in ["private/x", "private/null", "mine/null"] {

@@ -2,6 +2,7 @@
 //! the thread that installs it.
 #![allow(clippy::unwrap_used, dead_code)] // A failure ends the test; not every test uses all of this.
 
+pub(crate) mod audit;
 pub(crate) mod differential;
 pub(crate) mod inside;
 pub(crate) mod program;
