@@ -229,3 +229,33 @@ fn a_user_without_rights_is_refused_what_the_kernel_refuses() {
         assert!(native.stdout.contains("mknod null c 1 3 -> 1"), "{native}");
     }
 }
+
+/// A policy that makes a part of a name of what the container's annotations say.
+const NAMING: &str = "version: 1
+rules:
+  - name: named after the pod
+    match: {}
+    grant:
+      directories: {suffix: '-{{.Pod}}'}
+";
+
+#[test]
+fn an_annotation_that_would_be_more_than_a_part_of_a_name_makes_nothing_and_is_written_down() {
+    let bed = Bed::new().unwrap();
+    let policy = bed.path().join("policy.yaml");
+    std::fs::write(&policy, NAMING).unwrap();
+    let daemon = Daemon::serve(&bed, &["--policy", policy.to_str().unwrap()]).unwrap();
+    let runc = Runc::new(&bed).unwrap();
+    for (pod, is_name) in
+        [("web", true), ("../../tmp/x", false), ("..", false), ("a/b", false), ("a\0b", false)]
+    {
+        let bundle = Bundle::new(&bed).unwrap().annotation("io.kubernetes.cri.sandbox-name", pod);
+        let bundle = bundle.seccomp(profile::notifying(&NOTIFIED, daemon.socket()));
+        let id = runc.unused_id("named");
+        let ended = runc.run(&id, &bundle.command(&["sh", "-c", "mkdir /made; ls -d /made*"])).unwrap();
+        let said = format!("{pod:?}: {ended}\n{}", daemon.log());
+        assert_eq!(ended.stdout, if is_name { "/made-web\n" } else { "" }, "{said}");
+        let record = if is_name { ["granted", "suffix"] } else { ["could not be resolved", "is no name"] };
+        assert!(daemon.logs(&[&id, record[0], record[1]]), "{said}");
+    }
+}
