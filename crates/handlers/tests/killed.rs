@@ -72,7 +72,7 @@ fn make(call: &Call<'_>, step: Step, order: &AtomicBool) -> Result<Verdict, Fail
         }
     };
     kill_at(Step::Received);
-    let argument = if call.syscall().name() == Some("mkdir") { 0 } else { 1 };
+    let argument = usize::from(call.syscall().name() != Some("mkdir"));
     let path = EntryPath::new(&call.memory().path(call.arg(argument))?);
     kill_at(Step::ArgumentsRead);
     let caller = open_caller(call)?;

@@ -110,10 +110,10 @@ impl Program {
             run.arg(program).args(["--exact", test, "--nocapture"]).envs(ROLE.into_iter().zip(role));
             run.current_dir("/").stdin(Stdio::null()).output().unwrap()
         });
-        let text = String::from_utf8(said.stdout).unwrap();
-        assert!(said.status.success(), "{test}: {text}{}", String::from_utf8_lossy(&said.stderr));
-        let lines: Vec<_> = text.lines().filter_map(|line| line.split_once(SAID)).collect();
-        assert!(!lines.is_empty(), "{test} has said nothing: {text}");
+        let output = String::from_utf8(said.stdout).unwrap();
+        assert!(said.status.success(), "{test}: {output}{}", String::from_utf8_lossy(&said.stderr));
+        let lines: Vec<_> = output.lines().filter_map(|line| line.split_once(SAID)).collect();
+        assert!(!lines.is_empty(), "{test} has said nothing: {output}");
         lines.into_iter().map(|(_, line)| line.to_owned()).collect()
     }
 }
