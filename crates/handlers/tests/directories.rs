@@ -5,6 +5,7 @@ mod support;
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::parent_id;
 use std::path::Path;
 
 use rustix::fs::{CWD, Mode, OFlags, mkdir, mkdirat, open};
@@ -12,6 +13,7 @@ use rustix::io::Errno;
 use seccomp_agent_handlers::{Capabilities, Directories};
 use seccomp_agent_registry::Registry;
 use support::differential::compare_inside;
+use support::inside;
 use support::tree::{Kind, build, kinds, listing};
 
 fn directories() -> Registry {
@@ -19,6 +21,15 @@ fn directories() -> Registry {
     registry.on("mkdir", Directories::new()).unwrap();
     registry.on("mkdirat", Directories::new()).unwrap();
     registry
+}
+
+/// What is made in the host's root, where the caller may do that: a name that no other test has, and the same natively
+/// and emulated.
+fn above_the_root() -> String {
+    match inside::role() {
+        Some(_) => format!("made-inside-for-{}", parent_id()),
+        None => format!("made-for-{}", std::process::id()),
+    }
 }
 
 /// Paths below the working directory, each tried twice: the second time it exists.
@@ -39,7 +50,7 @@ fn paths() -> Vec<String> {
         "//",
         "/w2/x",
         "/nothing/x",
-        "../../../../../../../../../above-the-root",
+        &format!("../../../../../../../../../{}", above_the_root()),
         "middle/x",
         "middle",
         "middle/",
@@ -84,8 +95,7 @@ fn outcomes(
     build(root.path());
     let (here, who) = (root.path().to_owned(), kind.clone());
     let said = support::run(registry, move || who.become_it(&here), calls);
-    let _ = fs::remove_dir("/tmp/above-the-root");
-    let _ = fs::remove_dir("/above-the-root");
+    let _ = fs::remove_dir(Path::new("/").join(above_the_root()));
     (said, listing(root.path()))
 }
 

@@ -10,6 +10,7 @@ use std::process::{Command, Stdio};
 
 use rustix::fs::{AtFlags, CWD, Gid, Uid, XattrFlags, chownat};
 use seccomp_agent_handlers::{Attributes, Devices, Directories, Modes, Nodes, Numbers, Owners};
+use seccomp_agent_notify::Features;
 use seccomp_agent_nsenter::Capabilities;
 use seccomp_agent_registry::Registry;
 use support::audit::{audited, record};
@@ -155,14 +156,12 @@ fn what_is_not_theirs_inside_stays_out_of_reach_and_what_is_listed_is_made() {
     assert_eq!((null.rdev(), null.uid(), null.gid()), (0x103, FIRST, FIRST));
 }
 
-#[test]
-fn a_namespace_within_gives_nothing_around_it() {
-    let root = tree();
-    let nested = "setpriv --reuid 1000 --regid 1000 --clear-groups unshare --user --map-root-user";
+/// What user 1000 tries as root of a user namespace that it has made; `first` is user 0 around it.
+fn nothing_is_had_around(first: u32, root: &Path, run: impl FnOnce(Registry, &'static str) -> String) {
     let script = "busybox id -u; busybox mkdir private/x mine/x; busybox chmod 777 file; busybox chmod 700 own; \
                   busybox chown 0:0 file; busybox mknod private/null c 1 3; busybox mknod mine/null c 1 3";
-    let attempt = || inside(Some(audited(registry("", &[]))), root.path(), nested, script);
-    let (said, records) = record(attempt);
+    let (said, records) = record(|| run(audited(registry("", &[])), script));
+    assert!(said.starts_with("0\n"), "{said}");
     for (handler, path, errno) in [
         ("directories", "private/x", "EACCES"),
         ("modes", "file", "EPERM"),
@@ -172,15 +171,34 @@ fn a_namespace_within_gives_nothing_around_it() {
     ] {
         records.assert_refused(&[("handler", handler), ("path", path), ("errno", errno)]);
     }
-    assert!(said.starts_with("0\n"), "{said}");
-    let meta = |name: &str| fs::symlink_metadata(root.path().join("w").join(name));
+    let meta = |name: &str| fs::symlink_metadata(root.join("w").join(name));
     for refused in ["private/x", "private/null", "mine/null"] {
         assert!(meta(refused).is_err(), "{refused}: {said}");
     }
     let file = meta("file").unwrap();
-    assert_eq!((file.uid(), file.mode() & 0o7777), (FIRST, 0o644), "{said}");
+    assert_eq!((file.uid(), file.mode() & 0o7777), (first, 0o644), "{said}");
     assert_eq!(meta("own").unwrap().mode() & 0o7777, 0o700, "{said}");
-    assert_eq!(meta("mine/x").unwrap().uid(), FIRST + 1000, "{said}");
+    assert_eq!(meta("mine/x").unwrap().uid(), first + 1000, "{said}");
+}
+
+#[test]
+fn a_namespace_within_gives_nothing_around_it() {
+    let root = tree();
+    let nested = "setpriv --reuid 1000 --regid 1000 --clear-groups unshare --user --map-root-user";
+    nothing_is_had_around(FIRST, root.path(), |registry, script| {
+        inside(Some(registry), root.path(), nested, script)
+    });
+}
+
+#[test]
+fn a_namespace_that_a_user_makes_gives_nothing_around_it() {
+    let root = tempfile::tempdir_in("/tmp").unwrap();
+    build(root.path());
+    nothing_is_had_around(0, root.path(), |registry, script| {
+        let nested = "unshare --user --map-root-user /bin/busybox sh -c";
+        let script = format!("cd {}/w; {nested} '{script}'", root.path().display());
+        support::script(Some(registry), Features::probe(), 1000, || (), script)
+    });
 }
 
 #[test]
