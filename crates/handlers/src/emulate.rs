@@ -1,7 +1,7 @@
 use std::time::Instant;
 
 use seccomp_agent_nsenter::{Caller, Error, Keeper};
-use seccomp_agent_registry::{Call, Container, Errno, ReadError, Verdict};
+use seccomp_agent_registry::{Call, Errno, ReadError, Verdict};
 
 use crate::limit::Limit;
 
@@ -74,11 +74,9 @@ fn warn(call: &Call<'_>, failure: Failure) {
 const MAX_WARNINGS: u32 = 10;
 
 /// [`emulate`], as the caller and with what is granted to it. In a user namespace of its own, that is what is
-/// granted there: a helper acts for it, which the handler [releases](release) in [`Handler::ended`].
+/// granted there: a helper acts for it.
 ///
 /// Where there can be no helper, the caller continues: the kernel does for it exactly what it may do itself.
-///
-/// [`Handler::ended`]: seccomp_agent_registry::Handler::ended
 pub fn emulate_for(
     call: &Call<'_>,
     deed: impl FnOnce(&Call<'_>, &Caller) -> Result<Verdict, Failure>,
@@ -94,16 +92,7 @@ pub fn emulate_for(
 
 /// The caller of a call, and the helper that acts for it if it is in a user namespace of its own.
 pub fn open_caller(call: &Call<'_>) -> Result<Caller, Error> {
-    Caller::open_kept(call.tid(), keeper(call.container()))
-}
-
-/// Lets go of the helpers that acted for the callers of a listener: for [`Handler::ended`].
-///
-/// [`Handler::ended`]: seccomp_agent_registry::Handler::ended
-pub fn release(container: &Container) {
-    keeper(container).release();
-}
-
-fn keeper(container: &Container) -> Keeper<'_> {
-    Keeper::new(&container.id, container)
+    let container = call.container();
+    // Kept for as long as the listener is served.
+    Caller::open_kept(call.tid(), &container.keep(|| Keeper::new(&container.id)))
 }

@@ -23,6 +23,7 @@
 mod call;
 mod container;
 mod handler;
+mod kept;
 mod notes;
 mod registry;
 mod verdict;
