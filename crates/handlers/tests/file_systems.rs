@@ -6,10 +6,11 @@ mod support;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use nix::time::{ClockId, clock_gettime};
 use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, Uid, XattrFlags};
 use rustix::fs::{chmodat, chownat, lsetxattr, makedev, mkdirat, mknodat};
 use rustix::io::Errno;
@@ -25,8 +26,8 @@ const MOUNTS: [&str; 8] =
     ["plain", "readonly-mount", "readonly-fs", "no-inodes", "no-space", "idmapped", "nodev", "nosymfollow"];
 
 /// Mounts all of [`MOUNTS`] for the calling thread, each with a file, a directory and a link that are the users'
-/// from `first` on.
-fn mount_all(root: &Path, first: u32) {
+/// from `first` on. `idmapped` is the program that maps ids.
+fn mount_all(root: &Path, first: u32, idmapped: &Path) {
     let w = root.join("w");
     for name in MOUNTS {
         let at = w.join(name);
@@ -50,13 +51,18 @@ fn mount_all(root: &Path, first: u32) {
                 let _full = fs::write(at.join("data"), vec![1; 1 << 16]);
             }
             "idmapped" => {
-                let program = compile("idmapped", root);
-                assert!(Command::new(program).args([&at, &at]).status().unwrap().success());
+                assert!(Command::new(idmapped).args([&at, &at]).status().unwrap().success());
             }
             "nosymfollow" => mount_remount(&at, MountFlags::from_bits_retain(256), c"").unwrap(),
             _ => {}
         }
     }
+}
+
+fn idmapped() -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir_in("/tmp").unwrap();
+    let program = compile("idmapped", folder.path());
+    (folder, program)
 }
 
 fn count(folder: &Path) -> usize {
@@ -120,15 +126,20 @@ fn calls() -> (Said, Vec<String>) {
     (said, seen)
 }
 
-fn outcome<T: Send + 'static>(kind: &Kind, registry: Option<Registry>, calls: fn() -> T) -> T {
+fn outcome<T: Send + 'static>(
+    kind: &Kind,
+    registry: Option<Registry>,
+    idmapped: &Path,
+    calls: fn() -> T,
+) -> T {
     let root = tempfile::tempdir_in("/tmp").unwrap();
     build(root.path());
-    let (here, who) = (root.path().to_owned(), kind.clone());
+    let (here, who, idmapped) = (root.path().to_owned(), kind.clone(), idmapped.to_owned());
     support::run(
         registry,
         move || {
             support::unshare_mounts();
-            mount_all(&here, 0);
+            mount_all(&here, 0, &idmapped);
             who.become_it(&here);
         },
         calls,
@@ -137,9 +148,10 @@ fn outcome<T: Send + 'static>(kind: &Kind, registry: Option<Registry>, calls: fn
 
 #[test]
 fn mounts_of_all_kinds_answer_as_natively() {
+    let (_folder, idmapped) = idmapped();
     for kind in kinds() {
-        let native = outcome(&kind, None, calls);
-        let emulated = outcome(&kind, Some(support::emulations()), calls);
+        let native = outcome(&kind, None, &idmapped, calls);
+        let emulated = outcome(&kind, Some(support::emulations()), &idmapped, calls);
         for (native, emulated) in native.0.iter().zip(&emulated.0) {
             assert_eq!(native, emulated, "{}", kind.name);
         }
@@ -163,16 +175,17 @@ fn mounts_of_all_kinds_answer_as_natively_in_a_user_namespace() {
         kind.become_it(&root);
         return tell(&all(calls()));
     }
+    let (_folder, idmapped) = idmapped();
     let program = Program::of("mounts_of_all_kinds_answer_as_natively_in_a_user_namespace");
     for kind in kinds() {
         let outcome = |registry| {
             let root = tempfile::tempdir_in("/tmp").unwrap();
             build(root.path());
             give(root.path());
-            let here = root.path().to_owned();
+            let (here, idmapped) = (root.path().to_owned(), idmapped.clone());
             program.run(registry, root.path(), &kind, move || {
                 support::unshare_mounts();
-                mount_all(&here, FIRST);
+                mount_all(&here, FIRST, &idmapped);
             })
         };
         let native = outcome(None);
@@ -190,15 +203,25 @@ fn mounts_of_all_kinds_answer_as_natively_in_a_user_namespace() {
 
 #[test]
 fn what_is_done_later_has_later_timestamps() {
+    // What has happened after which of the pauses between the calls.
     let order = || {
-        let step = || std::thread::sleep(Duration::from_millis(20));
+        let mut pauses = Vec::new();
+        let mut pause = || {
+            let now = SystemTime::now();
+            pauses.push(now);
+            // The clock that files are given the time of lags behind.
+            while coarse_time() <= now {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        };
         let mode = Mode::from_raw_mode;
+        pause();
         mkdirat(CWD, "plain/first", mode(0o700)).unwrap();
-        step();
+        pause();
         mkdirat(CWD, "plain/second", mode(0o700)).unwrap();
-        step();
+        pause();
         chmodat(CWD, "plain/first", mode(0o711), AtFlags::empty()).unwrap();
-        step();
+        pause();
         lsetxattr("plain/second", "user.x", b"", XattrFlags::empty()).unwrap();
         let mut events = Vec::new();
         for name in ["plain/first", "plain/second", "plain"] {
@@ -208,20 +231,27 @@ fn what_is_done_later_has_later_timestamps() {
                 ("changed", meta.ctime(), meta.ctime_nsec()),
                 ("read", meta.atime(), meta.atime_nsec()),
             ] {
-                // What happens in one call happens at one time, to a hundredth of a second.
-                events.push((seconds * 100 + nanos / 10_000_000, format!("{name} {what}")));
+                let time = since_1970(seconds, nanos);
+                let after = pauses.iter().filter(|pause| **pause <= time).count();
+                events.push((format!("{name} {what}"), after));
             }
         }
-        events.sort();
-        let first = events[0].0;
-        events.into_iter().map(|(time, what)| (i64::from(time > first), what)).collect::<Vec<_>>()
+        events
     };
-    let kind = support::tree::kind("user");
-    let order_of = |registry| {
-        let events = outcome(&kind, registry, order);
-        events.into_iter().map(|(_, what)| what).collect::<Vec<_>>()
-    };
-    assert_eq!(order_of(None), order_of(Some(support::emulations())));
+    let (kind, (_folder, idmapped)) = (support::tree::kind("user"), idmapped());
+    let native = outcome(&kind, None, &idmapped, order);
+    assert_eq!(native, outcome(&kind, Some(support::emulations()), &idmapped, order));
+    assert_eq!(native.iter().map(|(_, after)| after).max(), Some(&4));
+}
+
+/// The time that the kernel gives to files (`CLOCK_REALTIME_COARSE`).
+fn coarse_time() -> SystemTime {
+    let now = clock_gettime(ClockId::CLOCK_REALTIME_COARSE).unwrap();
+    since_1970(now.tv_sec(), now.tv_nsec())
+}
+
+fn since_1970(seconds: i64, nanos: i64) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::new(seconds.cast_unsigned(), u32::try_from(nanos).unwrap())
 }
 
 /// `fs.protected_symlinks` for as long as this lives.
@@ -246,6 +276,7 @@ impl Drop for ProtectedLinks {
 #[test]
 fn links_in_sticky_directories_are_protected_from_those_whose_they_are_not() {
     let _on = ProtectedLinks::switch_on();
+    let (_folder, idmapped) = idmapped();
     let through = || {
         let mode = Mode::from_raw_mode(0o777);
         vec![
@@ -257,9 +288,9 @@ fn links_in_sticky_directories_are_protected_from_those_whose_they_are_not() {
         ]
     };
     for kind in kinds() {
-        let native = outcome(&kind, None, through);
+        let native = outcome(&kind, None, &idmapped, through);
         assert_eq!(native[0], Err(Errno::ACCESS), "it is on");
-        assert_eq!(native, outcome(&kind, Some(support::emulations()), through), "{}", kind.name);
+        assert_eq!(native, outcome(&kind, Some(support::emulations()), &idmapped, through), "{}", kind.name);
     }
 }
 

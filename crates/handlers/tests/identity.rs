@@ -75,7 +75,7 @@ fn nothing_is_done_as_the_thread_that_has_executed_under_the_callers_number() {
         if flags == Flags::empty() || Features::probe().wait_killable_recv {
             let (seen, mode, records) = replaced("exec", flags);
             assert_eq!((seen, mode), (vec![(true, true)], 0o644));
-            records.assert_refused(&[("syscall", "fchmod"), ("asked", "fd=3*"), ("errno", "EINTR")]);
+            records.assert_refused(&[("syscall", "fchmod"), ("asked", "fd=*"), ("errno", "EINTR")]);
         }
     }
 }
@@ -85,5 +85,5 @@ fn nothing_is_done_as_the_process_that_got_the_callers_number_again() {
     let own_then_roots_then_by_root = vec![(false, false), (true, true), (true, false)];
     let (seen, mode, records) = replaced("reuse", Flags::empty());
     assert_eq!((seen, mode), (own_then_roots_then_by_root, 0o640));
-    records.assert_refused(&[("syscall", "fchmod"), ("asked", "fd=3*"), ("errno", "EINTR")]);
+    records.assert_refused(&[("syscall", "fchmod"), ("asked", "fd=*"), ("errno", "EINTR")]);
 }
