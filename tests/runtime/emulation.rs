@@ -144,10 +144,12 @@ fn launch(
     lacks: &[&str],
     command: &[&str],
 ) -> Ended {
-    // At a place where everybody finds it. Not by this process: what it starts meanwhile would keep the program open for
-    // writing.
-    let agent = bed.path().join("seccomp-agent");
-    assert!(Command::new("cp").arg(binaries::agent().unwrap()).arg(&agent).status().unwrap().success());
+    // At a place where everybody finds it. Copied not by this process: what it starts meanwhile would keep the program
+    // open for writing.
+    let (built, agent) = (binaries::agent().unwrap(), bed.path().join("seccomp-agent"));
+    if std::fs::hard_link(&built, &agent).is_err() {
+        assert!(Command::new("cp").arg(built).arg(&agent).status().unwrap().success());
+    }
     let mut run = Command::new("setpriv");
     if kind.is_in_user_namespace() {
         run.args([&format!("--reuid={FIRST}"), &format!("--regid={FIRST}"), "--clear-groups"]);
