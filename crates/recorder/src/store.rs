@@ -77,9 +77,15 @@ impl Store {
 
     /// Adds runs to the recording of this name, and returns it with them.
     pub fn add(&self, name: &Name, runs: &Recording) -> Result<Recording, StoreError> {
+        self.change(name, |recording| recording.merge(runs))
+    }
+
+    /// Changes the recording of this name, which is one of no runs if there is none, and returns it as it is then. Nobody
+    /// else changes it meanwhile.
+    pub fn change(&self, name: &Name, change: impl FnOnce(&mut Recording)) -> Result<Recording, StoreError> {
         let directory = self.lock()?;
         let mut recording = self.read(name)?.unwrap_or_default();
-        recording.merge(runs);
+        change(&mut recording);
         self.replace(&directory, name, &recording)?;
         Ok(recording)
     }
