@@ -29,6 +29,8 @@ pub struct Subject {
     pub image: Option<String>,
     /// The container of which workload it is, if it is known.
     pub workload: Option<String>,
+    /// Whether what is known is to be notified at the next start too.
+    pub count_all: bool,
 }
 
 /// What came of saving.
@@ -36,7 +38,7 @@ pub struct Subject {
 #[non_exhaustive]
 pub struct Saved {
     /// Recordings that runs which have ended were added to.
-    pub completed: Vec<(Name, Recording)>,
+    pub completed: Vec<(Subject, Recording)>,
     /// What could not be written. Runs that have ended are then kept as unfinished, if that is possible.
     pub errors: Vec<StoreError>,
 }
@@ -67,7 +69,13 @@ const MAX_RECORDINGS: usize = 10_000;
 impl Subject {
     /// One of which nothing else is known.
     pub const fn new(name: Name) -> Self {
-        Self { name, image: None, workload: None }
+        Self { name, image: None, workload: None, count_all: false }
+    }
+
+    /// One of which what is known is to be notified at the next start too, or not.
+    #[must_use]
+    pub fn counting_all(self, count_all: bool) -> Self {
+        Self { count_all, ..self }
     }
 }
 
@@ -163,7 +171,7 @@ impl Runs {
         for live in ended {
             match self.complete(&live) {
                 Ok(None) => {}
-                Ok(Some(recording)) => saved.completed.push((live.subject.name.clone(), recording)),
+                Ok(Some(recording)) => saved.completed.push((live.subject.clone(), recording)),
                 Err(error) => saved.errors.push(error),
             }
         }
