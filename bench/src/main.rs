@@ -4,6 +4,7 @@
 //! Every benchmark here measures the agent and a *floor*, the shortest program that does the same, in turns,
 //! takes medians, and holds their ratio against a bound.
 
+mod bare;
 mod caller;
 mod deed;
 mod emulated;
