@@ -12,6 +12,7 @@ mod reload;
 mod resolve;
 mod run;
 mod serve;
+mod watching;
 
 use std::process::ExitCode;
 
