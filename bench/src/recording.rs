@@ -84,7 +84,7 @@ fn kib_each() -> anyhow::Result<f64> {
     let calls: Vec<_> = Arch::native().family().iter().flat_map(|arch| Syscall::all(*arch)).collect();
     let mut notification = Notification::sample("getppid");
     let before = resident()?;
-    let mut recorded = Vec::new();
+    let mut held = Vec::new();
     for _ in 0..CONTAINERS {
         let recorder = Recorder::new();
         let mut registry = Registry::new();
@@ -96,7 +96,7 @@ fn kib_each() -> anyhow::Result<f64> {
                 anyhow::ensure!(registry.answer(&Call::new(&notification, &container)) == Verdict::Continue);
             }
         }
-        recorded.push((recorder, registry));
+        held.push((recorder, registry));
     }
     let after = resident()?;
     Ok((after - before) / f64::from(CONTAINERS))
