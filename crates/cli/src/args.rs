@@ -3,9 +3,9 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
-use seccomp_agent_launcher::{Capabilities, User};
 use serde::Deserialize;
 
+use crate::launch::ContainerArgs;
 use crate::policy::PolicyArgs;
 use crate::record::RecordArgs;
 
@@ -94,21 +94,8 @@ pub(crate) struct RunArgs {
     /// Read settings from a YAML file, as `serve` does
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
-    /// Use this directory as the root filesystem
-    #[arg(long, value_name = "DIR")]
-    pub(crate) rootfs: Option<PathBuf>,
-    /// Run the command as this user and these groups, all numbers [default: 0:0]
-    #[arg(long, value_name = "UID[:GID[,GID…]]")]
-    pub(crate) user: Option<User>,
-    /// Give a capability, or ALL, beyond those of a Docker container
-    #[arg(long, value_name = "CAP")]
-    pub(crate) cap_add: Vec<Capabilities>,
-    /// Take a capability away, or ALL
-    #[arg(long, value_name = "CAP")]
-    pub(crate) cap_drop: Vec<Capabilities>,
-    /// Let set-user-ID programs work: leave `no_new_privs` off
-    #[arg(long)]
-    pub(crate) new_privs: bool,
+    #[command(flatten)]
+    pub(crate) container: ContainerArgs,
     /// The container's name, also its host name [default: run-PID, and the host's own name]
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,

@@ -3,6 +3,7 @@
 mod args;
 mod config;
 mod inherited;
+mod launch;
 mod log;
 mod metrics;
 mod oci_runtime;

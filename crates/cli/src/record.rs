@@ -4,20 +4,17 @@ use std::ffi::OsString;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context;
-use seccomp_agent_agent::{Config as EngineConfig, Engine};
-use seccomp_agent_launcher::{Filter, Launcher, User, enter_user_namespace, is_privileged};
+use seccomp_agent_launcher::Filter;
 use seccomp_agent_notify::{Arch, filter};
 use seccomp_agent_profile::{Action, Flag, Profile};
 use seccomp_agent_recorder::{Enforce, Name, Recorder, Recording, Store, Target};
-use seccomp_agent_registry::{Container, Registry, Status};
+use seccomp_agent_registry::{Container, Registry};
 
 use crate::args::{LogFormat, LogLevel};
+use crate::launch::{Answerer, ContainerArgs, Running};
 use crate::log;
-use crate::run::foreground::Foreground;
 use crate::run::profile;
 
 /// The options of `record`.
@@ -50,22 +47,12 @@ pub(crate) struct RecordArgs {
     /// The directory of recordings
     #[arg(long, value_name = "DIR", requires = "name")]
     recordings: Option<PathBuf>,
-    /// Use this directory as the root filesystem
-    #[arg(long, value_name = "DIR")]
-    rootfs: Option<PathBuf>,
-    /// Run the command as this user and these groups, all numbers [default: 0:0]
-    #[arg(long, value_name = "UID[:GID[,GID…]]")]
-    user: Option<User>,
-    /// Let set-user-ID programs work: leave `no_new_privs` off
-    #[arg(long)]
-    new_privs: bool,
+    #[command(flatten)]
+    container: ContainerArgs,
     /// The command and its arguments
     #[arg(required = true, trailing_var_arg = true, value_name = "COMMAND")]
     command: Vec<OsString>,
 }
-
-/// How long calls that are being answered have when the command has ended. All of them continue at once.
-const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What a recording says of the runtime whose work this program does.
 const RUNTIME: &str = "seccomp-agent";
@@ -83,27 +70,18 @@ pub(crate) fn record(args: &RecordArgs) -> anyhow::Result<u8> {
     let store = args.recordings.as_ref().map(Store::open).transpose()?;
     let filter = Filter::new(&everything()).context("the profile that notifies everything is not loaded")?;
 
-    // While there is one thread: a user namespace is for a whole process, and so is a signal mask.
-    if !is_privileged() {
-        enter_user_namespace()?;
-    }
-    let foreground = Foreground::take()?;
-    let engine = Engine::start(EngineConfig::default())?;
     let recorder = Recorder::new();
-    let mut launched = launcher(args).filter(filter).launch()?;
-    if let Some(listener) = launched.take_listener() {
+    let registry = |_: &Container| {
         let mut registry = Registry::new();
         recorder.attach(&mut registry);
-        let mut container = Container::named(format!("record-{}", std::process::id()));
-        container.status = Status::Creating;
-        container.pid = launched.pid();
-        container.init_pid = launched.pid();
-        engine.serve(listener, Arc::new(container), Arc::new(registry))?;
-    }
-    let ended = foreground.wait(&mut launched)?;
-    drop(launched);
-    // Whoever was still there is gone with the container.
-    let _served = engine.stop(PATIENCE);
+        Ok(registry)
+    };
+    let launcher = args.container.launcher(&args.command).filter(filter);
+    let container = args.container.describe(format!("record-{}", std::process::id()))?;
+    let answerer = Answerer::Here { workers: None, registry: &registry };
+    let mut running = Running::start(&launcher, container, &answerer)?;
+    let ended = running.wait(None)?;
+    running.stop();
 
     let mut recording = recorder.recording().by_runtime(RUNTIME);
     if let (Some(store), Some(name)) = (store, &args.name) {
@@ -124,20 +102,6 @@ fn everything() -> Profile {
     Profile::new(Action::Notify)
         .architectures(Arch::native().family().iter().copied())
         .flags([Flag::SpecAllow].into_iter().chain(flags))
-}
-
-fn launcher(args: &RecordArgs) -> Launcher {
-    let mut launcher = Launcher::new(args.command.iter().cloned()).bind_to_thread();
-    if let Some(rootfs) = &args.rootfs {
-        launcher = launcher.rootfs(rootfs);
-    }
-    if let Some(user) = &args.user {
-        launcher = launcher.user(user.clone());
-    }
-    if args.new_privs {
-        launcher = launcher.allow_new_privileges();
-    }
-    launcher
 }
 
 fn write(path: &Path, text: &str) -> anyhow::Result<()> {
