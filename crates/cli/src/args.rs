@@ -8,6 +8,7 @@ use serde::Deserialize;
 use crate::launch::ContainerArgs;
 use crate::policy::PolicyArgs;
 use crate::record::RecordArgs;
+use crate::recordings::RecordingsArgs;
 
 /// Answers the seccomp notifications of containers.
 ///
@@ -33,6 +34,8 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// Run a command, count its system calls, and make a seccomp profile of them
     Record(RecordArgs),
+    /// List recordings, and make profiles of them
+    Recordings(RecordingsArgs),
     /// Be the OCI runtime of an engine that drops `listenerPath`, such as docker
     ///
     /// Name it as a runtime of the engine. At `create` and `run` it adds listenerPath to the bundle's config.json,
@@ -159,6 +162,15 @@ pub(crate) enum ResolverKind {
     DemoBasic,
     /// What the policy given by `--policy` grants
     Policy,
+}
+
+/// How what was asked for is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OutputFormat {
+    /// For people
+    Text,
+    /// JSON, for machines
+    Json,
 }
 
 /// How the log is written.

@@ -2,6 +2,7 @@
 
 mod args;
 mod config;
+mod enforcing;
 mod inherited;
 mod launch;
 mod log;
@@ -9,10 +10,13 @@ mod metrics;
 mod oci_runtime;
 mod policy;
 mod record;
+mod recordings;
 mod reload;
 mod resolve;
 mod run;
 mod serve;
+mod table;
+mod time;
 
 use std::process::ExitCode;
 
@@ -39,6 +43,7 @@ fn main() -> ExitCode {
         Command::Policy(options) => (policy::policy(&options).map(|()| 0), 1),
         Command::Run(options) => (run::run(&options), run::OWN_FAILURE),
         Command::Record(options) => (record::record(&options), run::OWN_FAILURE),
+        Command::Recordings(options) => (recordings::recordings(&options).map(|()| 0), 1),
         Command::OciRuntime(options) => (oci_runtime::run(&options).map(|()| 0), 1),
     };
     match outcome {

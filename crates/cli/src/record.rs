@@ -1,21 +1,21 @@
 //! `seccomp-agent record`: runs a command, counts its calls, and makes a profile of them.
 
 use std::ffi::OsString;
-use std::fmt::Write as _;
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::Context;
 use seccomp_agent_launcher::Filter;
 use seccomp_agent_notify::{Arch, filter};
 use seccomp_agent_profile::{Action, Flag, Profile};
-use seccomp_agent_recorder::{Enforce, Name, Recorder, Recording, Store, Target};
+use seccomp_agent_recorder::{Name, Recorder, Recording};
 use seccomp_agent_registry::{Container, Registry};
 
 use crate::args::{LogFormat, LogLevel};
+use crate::enforcing::{self, EnforceArgs};
 use crate::launch::{Answerer, ContainerArgs, Running};
 use crate::log;
-use crate::run::profile;
+use crate::recordings::directory::Directory;
+use crate::table::{Side, Table};
 
 /// The options of `record`.
 #[derive(Debug, clap::Args)]
@@ -32,21 +32,13 @@ pub(crate) struct RecordArgs {
     /// Write the profile here
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Allow calls such as socket, ioctl and prctl with the arguments only that were seen
-    #[arg(long)]
-    args: bool,
-    /// Allow what this runtime needs to start a container under the profile: runc, crun or any
-    #[arg(long = "for", value_name = "RUNTIME", default_value = "any")]
-    target: Target,
-    /// Begin with the rules of this profile; a call that it refuses stays refused
-    #[arg(long, value_name = "FILE")]
-    base: Option<PathBuf>,
+    #[command(flatten)]
+    enforce: EnforceArgs,
     /// Add the run to the recording of this name, and make the profile of all its runs
-    #[arg(long, value_name = "NAME", requires = "recordings")]
+    #[arg(long, value_name = "NAME")]
     name: Option<Name>,
-    /// The directory of recordings
-    #[arg(long, value_name = "DIR", requires = "name")]
-    recordings: Option<PathBuf>,
+    #[command(flatten)]
+    directory: Directory,
     #[command(flatten)]
     container: ContainerArgs,
     /// The command and its arguments
@@ -60,14 +52,8 @@ const RUNTIME: &str = "seccomp-agent";
 /// Runs the command and returns its exit status.
 pub(crate) fn record(args: &RecordArgs) -> anyhow::Result<u8> {
     log::init(LogFormat::Text, LogLevel::Warn)?;
-    let mut enforce = Enforce::new().under(args.target);
-    if args.args {
-        enforce = enforce.with_arguments();
-    }
-    if let Some(base) = &args.base {
-        enforce = enforce.on(profile::read(base)?);
-    }
-    let store = args.recordings.as_ref().map(Store::open).transpose()?;
+    let enforce = args.enforce.enforce()?;
+    let store = args.name.as_ref().map(|_| args.directory.open()).transpose()?;
     let filter = Filter::new(&everything()).context("the profile that notifies everything is not loaded")?;
 
     let recorder = Recorder::new();
@@ -88,10 +74,8 @@ pub(crate) fn record(args: &RecordArgs) -> anyhow::Result<u8> {
         recording = store.add(name, &recording)?;
     }
     show(&recording);
-    if let Some(path) = &args.output {
-        let (profile, provenance) = enforce.profile(&recording);
-        write(path, &format!("{}\n", profile.to_json()))?;
-        write(&path.with_extension("provenance.json"), &provenance.to_json())?;
+    if args.output.is_some() {
+        enforcing::write(&enforce, &recording, args.output.as_deref())?;
     }
     Ok(ended.exit_status())
 }
@@ -104,30 +88,25 @@ fn everything() -> Profile {
         .flags([Flag::SpecAllow].into_iter().chain(flags))
 }
 
-fn write(path: &Path, text: &str) -> anyhow::Result<()> {
-    fs::write(path, text).with_context(|| format!("writing {}", path.display()))
-}
-
 #[allow(clippy::print_stderr)] // What the user asked to see; stdout is the command's.
 fn show(recording: &Recording) {
     eprint!("{}", table(recording));
 }
 
 /// What the program did, the most frequent call first.
-fn table(recording: &Recording) -> String {
+fn table(recording: &Recording) -> Table {
     let calls = recording.calls().filter(|(_, seen)| seen.count > seen.starting);
     let mut rows: Vec<_> =
         calls.map(|(syscall, seen)| (seen.count - seen.starting, seen.runs, syscall)).collect();
     rows.sort_unstable_by_key(|(count, _, syscall)| (std::cmp::Reverse(*count), *syscall));
-    let mut text = format!("{:>10}  {:>9}  call\n", "count", "runs");
+    let headings = [("count", Side::Right), ("runs", Side::Right), ("call", Side::Left)];
+    let mut table = Table::new(headings);
     for (count, runs, syscall) in rows {
-        let runs = format!("{runs} of {}", recording.runs());
         let arch = Some(syscall.arch).filter(|arch| *arch != Arch::native());
         let arch = arch.map(|arch| format!(" ({arch})")).unwrap_or_default();
-        // Writing to a string cannot fail.
-        let _written = writeln!(text, "{count:>10}  {runs:>9}  {syscall}{arch}");
+        table.row([count.to_string(), format!("{runs} of {}", recording.runs()), format!("{syscall}{arch}")]);
     }
-    text
+    table
 }
 
 #[cfg(test)]
@@ -142,7 +121,7 @@ mod tests {
                 "read": {"count": 2, "runs": 2, "first": 5, "last": 6},
                 "write": {"count": 10, "starting": 3, "runs": 3, "first": 5, "last": 6}},
             "SCMP_ARCH_ARM": {"read": {"count": 1, "runs": 1, "first": 5, "last": 6}}}}"#;
-        let table = table(&Recording::from_json(text.as_bytes()).unwrap());
+        let table = table(&Recording::from_json(text.as_bytes()).unwrap()).to_string();
         let lines: Vec<_> = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>()).collect();
         assert_eq!(lines[1][..5], ["7", "3", "of", "3", "write"]);
         assert_eq!(lines[2][..5], ["2", "2", "of", "3", "read"]);

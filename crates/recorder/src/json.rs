@@ -74,6 +74,8 @@ pub(crate) struct RawRecording {
     calls: BTreeMap<String, BTreeMap<String, RawSeen>>,
     #[serde(default, skip_serializing_if = "is_zero")]
     elsewhere: u64,
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    amended: BTreeSet<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -110,6 +112,7 @@ impl From<Recording> for RawRecording {
             runtimes: recording.runtimes,
             calls,
             elsewhere: recording.elsewhere,
+            amended: recording.amended,
         }
     }
 }
@@ -130,7 +133,17 @@ impl TryFrom<RawRecording> for Recording {
                 }
             }
         }
-        Ok(Self { runs: raw.runs, runtimes: raw.runtimes, calls, elsewhere: raw.elsewhere })
+        let mut recording = Self {
+            runs: raw.runs,
+            runtimes: raw.runtimes,
+            calls,
+            elsewhere: raw.elsewhere,
+            amended: BTreeSet::new(),
+        };
+        for name in &raw.amended {
+            recording.amend(name).map_err(|unknown| unknown.to_string())?;
+        }
+        Ok(recording)
     }
 }
 

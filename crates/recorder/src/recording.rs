@@ -1,6 +1,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
-use seccomp_agent_syscall::{Arch, Syscall};
+use seccomp_agent_syscall::{Arch, Syscall, is_known_name, nearest};
 use serde::{Deserialize, Serialize};
 
 use crate::arguments::Arguments;
@@ -17,6 +17,16 @@ pub struct Recording {
     pub(crate) runtimes: BTreeSet<String>,
     pub(crate) calls: BTreeMap<Syscall, Seen>,
     pub(crate) elsewhere: u64,
+    /// Names of calls that somebody allowed by hand.
+    pub(crate) amended: BTreeSet<String>,
+}
+
+/// A name that no architecture has a call of.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{name:?} is no system call{}", meant(.name))]
+pub struct UnknownCall {
+    /// The name.
+    pub name: String,
 }
 
 /// What is known of one call of one architecture.
@@ -80,12 +90,40 @@ impl Recording {
         self.elsewhere
     }
 
+    /// Has profiles allow a call that no run has shown; whether they did not before.
+    pub fn amend(&mut self, name: &str) -> Result<bool, UnknownCall> {
+        if !is_known_name(name) {
+            return Err(UnknownCall { name: name.to_owned() });
+        }
+        Ok(self.amended.insert(name.to_owned()))
+    }
+
+    /// Takes an amendment back; whether there was one.
+    pub fn withdraw(&mut self, name: &str) -> bool {
+        self.amended.remove(name)
+    }
+
+    /// The calls that were allowed by hand, by name.
+    pub fn amended(&self) -> impl Iterator<Item = &str> {
+        self.amended.iter().map(String::as_str)
+    }
+
+    /// Forgets the calls that were last seen before this time, in seconds since 1970, and returns them. The runs stay:
+    /// they are what shows that the calls are no longer made.
+    pub fn forget_before(&mut self, time: u64) -> Vec<Syscall> {
+        let old = self.calls.iter().filter(|(_, seen)| seen.last < time);
+        let old: Vec<_> = old.map(|(syscall, _)| *syscall).collect();
+        self.calls.retain(|_, seen| seen.last >= time);
+        old
+    }
+
     /// Adds the runs of another recording. In whichever order recordings are merged, the result is the same; merged
     /// twice, a recording's runs count twice, which changes no profile that is made of it.
     pub fn merge(&mut self, other: &Self) {
         self.runs = self.runs.saturating_add(other.runs);
         self.runtimes.extend(other.runtimes.iter().cloned());
         self.elsewhere = self.elsewhere.saturating_add(other.elsewhere);
+        self.amended.extend(other.amended.iter().cloned());
         for (syscall, theirs) in &other.calls {
             self.calls
                 .entry(*syscall)
@@ -106,8 +144,19 @@ impl Recording {
             };
             (tally.syscall, seen)
         });
-        Self { runs: 1, runtimes: BTreeSet::new(), calls: calls.collect(), elsewhere: counts.elsewhere() }
+        Self {
+            runs: 1,
+            runtimes: BTreeSet::new(),
+            calls: calls.collect(),
+            elsewhere: counts.elsewhere(),
+            amended: BTreeSet::new(),
+        }
     }
+}
+
+fn meant(name: &str) -> String {
+    let all = Arch::all().flat_map(Syscall::all).filter_map(Syscall::name);
+    nearest(name, all).map(|meant| format!(", did you mean {meant:?}?")).unwrap_or_default()
 }
 
 impl Seen {
@@ -160,12 +209,14 @@ pub(crate) mod tests {
         let calls: Vec<_> = calls.collect();
         let call = proptest::sample::select(calls).prop_flat_map(|call| (Just(call), seen(call)));
         let runtimes = btree_set(proptest::sample::select(&["runc", "crun"][..]), 0..3);
-        (btree_map(0..7_u8, call, 0..6), runtimes, 3..5_u64, 0..3_u64).prop_map(
-            |(calls, runtimes, runs, elsewhere)| Recording {
+        let amended = btree_set(proptest::sample::select(&["read", "mkdir"][..]), 0..3);
+        (btree_map(0..7_u8, call, 0..6), runtimes, 3..5_u64, 0..3_u64, amended).prop_map(
+            |(calls, runtimes, runs, elsewhere, amended)| Recording {
                 runs,
                 runtimes: runtimes.into_iter().map(str::to_owned).collect(),
                 calls: calls.into_values().collect(),
                 elsewhere,
+                amended: amended.into_iter().map(str::to_owned).collect(),
             },
         )
     }
@@ -176,7 +227,27 @@ pub(crate) mod tests {
         merged
     }
 
+    #[test]
+    fn a_misspelt_call_is_not_amended_and_what_was_meant_is_named() {
+        let mut recording = Recording::new();
+        let message = recording.amend("opneat").unwrap_err().to_string();
+        assert!(message.contains("\"opneat\"") && message.contains("\"openat\""), "{message}");
+        assert_eq!((recording.amend("openat"), recording.amend("openat")), (Ok(true), Ok(false)));
+        assert!(recording.withdraw("openat") && !recording.withdraw("openat"));
+    }
+
     proptest! {
+        #[test]
+        fn what_is_forgotten_was_last_seen_before_and_the_rest_stays(a in recording(), time in 8..13_u64) {
+            let mut left = a.clone();
+            let forgotten = left.forget_before(time);
+            for (call, seen) in a.calls() {
+                prop_assert_eq!(forgotten.contains(&call), seen.last < time);
+                prop_assert_eq!(left.seen(call), Some(seen).filter(|seen| seen.last >= time));
+            }
+            prop_assert_eq!(left.runs(), a.runs());
+        }
+
         #[test]
         fn merging_is_the_same_in_either_order(a in recording(), b in recording()) {
             prop_assert_eq!(merged(&a, &b), merged(&b, &a));

@@ -64,22 +64,23 @@ impl Store {
 
     /// The recording of this name; `None` if there is none.
     pub fn read(&self, name: &Name) -> Result<Option<Recording>, StoreError> {
-        let path = self.path(name);
-        let file = match OpenOptions::new().read(true).custom_flags(no_follow()).open(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            other => other.map_err(failed("opening", &path))?,
-        };
-        let mut bytes = Vec::new();
-        let most = u64::try_from(MAX_RECORDING_BYTES).unwrap_or(u64::MAX).saturating_add(1);
-        file.take(most).read_to_end(&mut bytes).map_err(failed("reading", &path))?;
-        Recording::from_json(&bytes).map(Some).map_err(|source| StoreError::Content { path, source })
+        match Recording::read(&self.path(name)) {
+            Err(StoreError::File { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
+            other => other.map(Some),
+        }
     }
 
     /// Adds runs to the recording of this name, and returns it with them.
     pub fn add(&self, name: &Name, runs: &Recording) -> Result<Recording, StoreError> {
+        self.change(name, |recording| recording.merge(runs))
+    }
+
+    /// Changes the recording of this name, which is of no runs if there was none, and returns it. Nobody else changes it
+    /// meanwhile.
+    pub fn change(&self, name: &Name, change: impl FnOnce(&mut Recording)) -> Result<Recording, StoreError> {
         let directory = self.lock()?;
         let mut recording = self.read(name)?.unwrap_or_default();
-        recording.merge(runs);
+        change(&mut recording);
         self.replace(&directory, name, &recording)?;
         Ok(recording)
     }
@@ -135,6 +136,18 @@ impl Store {
 
     fn path(&self, name: &Name) -> PathBuf {
         self.directory.join(format!("{name}{ENDING}"))
+    }
+}
+
+impl Recording {
+    /// Reads the recording in a file, which may be one of another machine's.
+    pub fn read(path: &Path) -> Result<Self, StoreError> {
+        let file = OpenOptions::new().read(true).custom_flags(no_follow()).open(path);
+        let file = file.map_err(failed("opening", path))?;
+        let mut bytes = Vec::new();
+        let most = u64::try_from(MAX_RECORDING_BYTES).unwrap_or(u64::MAX).saturating_add(1);
+        file.take(most).read_to_end(&mut bytes).map_err(failed("reading", path))?;
+        Self::from_json(&bytes).map_err(|source| StoreError::Content { path: path.to_owned(), source })
     }
 }
 

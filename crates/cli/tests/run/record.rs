@@ -66,13 +66,28 @@ fn a_profile_without_a_needed_call_is_too_narrow() {
 }
 
 #[test]
+fn the_minimal_base_is_enough_to_load_a_program_and_to_read_and_write() {
+    let output = directory();
+    let recording = r#"{"version": 1, "runs": 1, "calls": {}}"#;
+    fs::write(output.path().join("nothing.json"), recording).unwrap();
+    let profile = output.path().join("profile");
+    let mut make = agent(&["recordings", "profile", "nothing", "--base", "minimal", "--for", "crun"]);
+    let said = finish(make.arg("--recordings").arg(output.path()).arg("-o").arg(&profile));
+    assert_eq!(said.status, Some(0), "{said:?}");
+    let profile = profile.to_str().unwrap();
+    let said = run(&["--profile", profile, "--", "cat", "/proc/self/comm"]);
+    assert_eq!((said.status, said.stdout.as_str()), (Some(0), "cat\n"), "{said:?}");
+    assert_ne!(run(&["--profile", profile, "--", "mkdir", output.path().to_str().unwrap()]).status, Some(0));
+}
+
+#[test]
 fn what_cannot_be_recorded_is_told_as_env_tells_it() {
     let output = directory();
     for (words, status) in [
         (&["--", "/no/such/program"][..], 127),
         (&["--for", "youki", "--", "true"], 125),
         (&["--name", "a/b", "--recordings", "/tmp", "--", "true"], 125),
-        (&["--name", "a", "--", "true"], 125),
+        (&["--default-action", "allow", "--", "true"], 125),
     ] {
         let said = finish(agent(&["record"]).args(words).current_dir(output.path()));
         assert_eq!(said.status, Some(status), "{words:?} {said:?}");
