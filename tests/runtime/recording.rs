@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use seccomp_agent_tests::{Bed, Bundle, Runc, binaries};
+use seccomp_agent_tests::{Bed, Bundle, Daemon, Runc, binaries};
 
 const SCRIPT: &str = "echo one; echo two | cat | grep two; sleep 0.1";
 
@@ -34,5 +34,25 @@ fn a_recorded_profile_is_enough_for_the_runtime_that_it_is_for() {
                 runtime.delete(&id).unwrap();
             }
         }
+    }
+}
+
+#[test]
+fn containers_start_under_the_profile_that_is_for_recording_them() {
+    let bed = Bed::new().unwrap();
+    let daemon = Daemon::serve(&bed, &["--log-level", "debug"]).unwrap();
+    let runtimes = [("runc", Runc::new(&bed).unwrap()), ("crun", Runc::crun(&bed).unwrap())];
+    for (name, runtime) in &runtimes {
+        let mut new = Command::new(binaries::agent().unwrap());
+        new.args(["profile", "new", "--record", "web", "--for", name, "--listener-path"]).arg(bed.socket());
+        let made = new.output().unwrap();
+        assert!(made.status.success(), "{made:?}");
+        assert_eq!(String::from_utf8_lossy(&made.stderr).contains("write"), *name == "runc", "{made:?}");
+        let profile: serde_json::Value = serde_json::from_slice(&made.stdout).unwrap();
+        let bundle = Bundle::new(&bed).unwrap().seccomp(profile).command(&["sh", "-c", SCRIPT]);
+        let id = runtime.unused_id("to-record");
+        let ended = runtime.run(&id, &bundle).unwrap();
+        assert_eq!(ended.stdout, "one\ntwo\n", "{name}: {ended}\n{}", daemon.log());
+        assert!(daemon.logs(&[&id, "RECORD=web"]), "{name}: {}", daemon.log());
     }
 }

@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use crate::launch::ContainerArgs;
 use crate::policy::PolicyArgs;
+use crate::profile::ProfileArgs;
 use crate::record::RecordArgs;
 use crate::recordings::RecordingsArgs;
 
@@ -30,12 +31,14 @@ pub(crate) enum Command {
     Serve(ServeArgs),
     /// Check policies, and explain what they grant
     Policy(PolicyArgs),
-    /// Run a command in a container of its own, under a seccomp profile
+    #[command(about = "Run a command in a container of its own, under a seccomp profile")]
     Run(RunArgs),
-    /// Run a command, count its system calls, and make a seccomp profile of them
+    #[command(about = "Run a command, count its system calls, and make a seccomp profile of them")]
     Record(RecordArgs),
-    /// List recordings, and make profiles of them
+    #[command(about = "List recordings, and make profiles of them")]
     Recordings(RecordingsArgs),
+    /// Make profiles for recording, and tell what a profile would refuse
+    Profile(ProfileArgs),
     /// Be the OCI runtime of an engine that drops `listenerPath`, such as docker
     ///
     /// Name it as a runtime of the engine. At `create` and `run` it adds listenerPath to the bundle's config.json,

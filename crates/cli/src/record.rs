@@ -5,8 +5,7 @@ use std::path::PathBuf;
 
 use anyhow::Context;
 use seccomp_agent_launcher::Filter;
-use seccomp_agent_notify::{Arch, filter};
-use seccomp_agent_profile::{Action, Flag, Profile};
+use seccomp_agent_notify::Arch;
 use seccomp_agent_recorder::{Name, Recorder, Recording};
 use seccomp_agent_registry::{Container, Registry};
 
@@ -15,6 +14,7 @@ use crate::enforcing::{self, EnforceArgs};
 use crate::launch::{Answerer, ContainerArgs, Running};
 use crate::log;
 use crate::recordings::directory::Directory;
+use crate::run::profile;
 use crate::table::{Side, Table};
 
 /// The options of `record`.
@@ -23,7 +23,7 @@ use crate::table::{Side, Table};
     long_about = "Run a command, count its system calls, and make a seccomp profile of them\n\n\
     The command really runs, in a container as with `run`, and every call of it is notified, counted and continued. \
     At the end a table of counts is on stderr. The profile allows what was seen, what the container runtime needs, \
-    and what no run has to show; everything else fails with EPERM. FILE.provenance.json beside FILE.json says why each \
+    and what no run has to show; everything else fails with EPERM, or as --default-action says. FILE.provenance.json beside FILE.json says why each \
     call is allowed.",
     after_help = "Exit status: that of COMMAND, or 128 and the signal that ended it; 125 failure of this program, \
     126 COMMAND cannot be executed, 127 COMMAND is not found."
@@ -54,7 +54,8 @@ pub(crate) fn record(args: &RecordArgs) -> anyhow::Result<u8> {
     log::init(LogFormat::Text, LogLevel::Warn)?;
     let enforce = args.enforce.enforce()?;
     let store = args.name.as_ref().map(|_| args.directory.open()).transpose()?;
-    let filter = Filter::new(&everything()).context("the profile that notifies everything is not loaded")?;
+    let filter =
+        Filter::new(&profile::everything()).context("the profile that notifies everything is not loaded")?;
 
     let recorder = Recorder::new();
     let registry = |_: &Container| {
@@ -78,14 +79,6 @@ pub(crate) fn record(args: &RecordArgs) -> anyhow::Result<u8> {
         enforcing::write(&enforce, &recording, args.output.as_deref())?;
     }
     Ok(ended.exit_status())
-}
-
-/// Every call of every architecture is notified.
-fn everything() -> Profile {
-    let flags = filter::knows(filter::Flags::WAIT_KILLABLE_RECV).then_some(Flag::WaitKillableRecv);
-    Profile::new(Action::Notify)
-        .architectures(Arch::native().family().iter().copied())
-        .flags([Flag::SpecAllow].into_iter().chain(flags))
 }
 
 #[allow(clippy::print_stderr)] // What the user asked to see; stdout is the command's.

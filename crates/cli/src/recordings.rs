@@ -32,15 +32,17 @@ pub(crate) struct RecordingsArgs {
 enum RecordingsCommand {
     /// List all recordings: runs, different calls, and when the last one was seen
     List(list::ListArgs),
-    /// Show a recording: each call with its counts, in how many of the runs it was seen, when, and its arguments
+    #[command(
+        about = "Show a recording: each call with its counts, in how many of the runs it was seen, when, and its arguments"
+    )]
     Show(show::ShowArgs),
-    /// Write the profile that allows what was recorded, and why it allows it
+    #[command(about = "Write the profile that allows what was recorded, and why it allows it")]
     Profile(profile::ProfileArgs),
-    /// Add the runs of other recordings, such as those of other nodes
+    #[command(about = "Add the runs of other recordings, such as those of other nodes")]
     Merge(merge::MergeArgs),
-    /// Drop what is no longer used
+    #[command(about = "Drop what is no longer used")]
     Reset(reset::ResetArgs),
-    /// Have profiles allow calls that no run has shown
+    #[command(about = "Have profiles allow calls that no run has shown")]
     Amend(amend::AmendArgs),
 }
 
