@@ -4,7 +4,8 @@ use std::process::Command;
 
 use seccomp_agent_tests::{Bed, Bundle, Daemon, Runc, binaries};
 
-const SCRIPT: &str = "echo one; echo two | cat | grep two; sleep 0.1";
+/// No pipeline: its shell may be interrupted while it is recorded (docs/record.md).
+const SCRIPT: &str = "echo one; (echo two); sleep 0.1";
 
 #[test]
 fn a_recorded_profile_is_enough_for_the_runtime_that_it_is_for() {

@@ -88,7 +88,7 @@ fn show(recording: &Recording) {
 
 /// What the program did, the most frequent call first.
 fn table(recording: &Recording) -> Table {
-    let calls = recording.calls().filter(|(_, seen)| seen.count > seen.starting);
+    let calls = recording.calls().into_iter().filter(|(_, seen)| seen.count > seen.starting);
     let mut rows: Vec<_> =
         calls.map(|(syscall, seen)| (seen.count - seen.starting, seen.runs, syscall)).collect();
     rows.sort_unstable_by_key(|(count, _, syscall)| (std::cmp::Reverse(*count), *syscall));

@@ -3,7 +3,8 @@
 //! - A [`Recorder`] counts: attached to the [`Registry`](seccomp_agent_registry::Registry) of a container's listener,
 //!   it lets every call continue, or be answered as before, and remembers it.
 //! - A [`Recording`] is what it saw, as a value: by architecture and call how often, when, in how many runs, how often
-//!   by the runtime before it started the program, and with which [`Arguments`]. Recordings merge.
+//!   by the runtime before it started the program, with which [`Arguments`], and who first. Recordings merge, and a run
+//!   counts once however often it is merged.
 //! - A [`Store`] keeps recordings in a directory, each under a [`Name`], safe from other agents and from a sudden end.
 //! - [`Enforce`] makes a profile of a recording, for the runtimes that are its [`Target`], and a [`Provenance`] that says
 //!   of each allowed call why.
@@ -31,15 +32,20 @@
 //! println!("{}", profile.to_json());
 //! ```
 mod arguments;
+mod callers;
 mod closure;
 mod counts;
 mod enforce;
+mod facts;
 mod json;
+mod listening;
 mod minimal;
 mod name;
 mod provenance;
 mod recorder;
 mod recording;
+mod run_id;
+mod seen;
 mod start;
 mod store;
 mod target;
@@ -53,6 +59,8 @@ pub use minimal::minimal;
 pub use name::{InvalidName, Name};
 pub use provenance::{Evidence, Provenance, Reason};
 pub use recorder::Recorder;
-pub use recording::{Recording, Seen, UnknownCall};
+pub use recording::{Recording, UnknownCall};
+pub use run_id::{InvalidRunId, RunId};
+pub use seen::{FirstCaller, Origin, Seen};
 pub use store::{Store, StoreError};
 pub use target::{Target, UnknownTarget};

@@ -2,6 +2,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
+use crate::seen::{FirstCaller, Origin};
+
 /// Why a profile that was made of a recording allows what it allows; to be kept beside it, as JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -13,6 +15,12 @@ pub struct Provenance {
     pub runs: u64,
     /// The runtimes that started them, as far as it is known.
     pub runtimes: BTreeSet<String>,
+    /// The images that they were of, as far as it is known.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub images: BTreeSet<String>,
+    /// The workloads that they belonged to, as far as it is known.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub workloads: BTreeSet<String>,
     /// The runtimes that the profile is for.
     #[serde(rename = "for")]
     pub target: String,
@@ -70,6 +78,12 @@ pub struct Evidence {
     pub first: u64,
     /// When last, in seconds since 1970.
     pub last: u64,
+    /// What kinds of processes made it, as far as it is known.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub by: BTreeSet<Origin>,
+    /// Who made it first, as far as it is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub caller: Option<FirstCaller>,
 }
 
 impl Provenance {

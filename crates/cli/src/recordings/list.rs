@@ -21,6 +21,8 @@ struct Row {
     runs: u64,
     /// Different calls, those of each architecture by themselves.
     calls: usize,
+    /// Different calls that a profile did not allow.
+    violations: usize,
     /// When the last call was seen, in seconds since 1970.
     last: Option<u64>,
 }
@@ -31,7 +33,8 @@ pub(super) fn list(directory: &Directory, args: &ListArgs) -> anyhow::Result<()>
     let mut rows = Vec::new();
     for name in store.names()? {
         // One that was removed since it was listed is none.
-        rows.extend(store.read(&name)?.map(|recording| row(&name, &recording)));
+        let Some(recording) = store.read(&name)? else { continue };
+        rows.push(row(&name, &recording, store.violations(&name)?.as_ref()));
     }
     match args.output {
         OutputFormat::Text => print!("{}", table(rows)),
@@ -40,9 +43,15 @@ pub(super) fn list(directory: &Directory, args: &ListArgs) -> anyhow::Result<()>
     Ok(())
 }
 
-fn row(name: &Name, recording: &Recording) -> Row {
-    let last = recording.calls().map(|(_, seen)| seen.last).max();
-    Row { name: name.to_string(), runs: recording.runs(), calls: recording.calls().count(), last }
+fn row(name: &Name, recording: &Recording, violations: Option<&Recording>) -> Row {
+    let calls = recording.calls();
+    Row {
+        name: name.to_string(),
+        runs: recording.runs(),
+        calls: calls.len(),
+        violations: violations.map(|violations| violations.calls().len()).unwrap_or_default(),
+        last: calls.values().map(|seen| seen.last).max(),
+    }
 }
 
 fn table(rows: Vec<Row>) -> Table {
@@ -50,11 +59,12 @@ fn table(rows: Vec<Row>) -> Table {
         ("name", Side::Left),
         ("runs", Side::Right),
         ("calls", Side::Right),
+        ("violations", Side::Right),
         ("last seen (UTC)", Side::Left),
     ]);
     for row in rows {
         let last = row.last.map(time::written).unwrap_or_default();
-        table.row([row.name, row.runs.to_string(), row.calls.to_string(), last]);
+        table.row([row.name, row.runs.to_string(), row.calls.to_string(), row.violations.to_string(), last]);
     }
     table
 }
