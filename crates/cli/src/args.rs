@@ -74,6 +74,14 @@ pub(crate) struct ServeArgs {
     /// Serve Prometheus metrics on this address, at `/metrics`
     #[arg(long, value_name = "ADDR")]
     pub(crate) metrics_bind_address: Option<SocketAddr>,
+    /// Keep recordings in this directory: of the containers that the policy has recorded, or without a policy of those
+    /// that ask for it by `RECORD=NAME` [default, with such a policy: /var/lib/seccomp-agent/recordings]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) recordings: Option<PathBuf>,
+    /// Write the profile for the next start of recorded containers into this directory, as NAME.json: it notifies what is
+    /// not known yet, and allows the rest
+    #[arg(long, value_name = "DIR")]
+    pub(crate) recording_profiles: Option<PathBuf>,
 }
 
 /// The options of `run`.

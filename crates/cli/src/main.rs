@@ -18,6 +18,7 @@ mod run;
 mod serve;
 mod table;
 mod time;
+mod watching;
 
 use std::process::ExitCode;
 

@@ -57,7 +57,7 @@ impl Callers {
 }
 
 /// Who calls; its time is left out.
-fn look(call: &Call<'_>) -> Option<FirstCaller> {
+pub(crate) fn look(call: &Call<'_>) -> Option<FirstCaller> {
     // 0 is a caller that is not visible from here.
     let tid = Some(call.tid()).filter(|tid| *tid != 0)?;
     let comm = fs::read(format!("/proc/{tid}/comm")).ok()?;

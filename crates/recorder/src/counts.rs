@@ -64,8 +64,8 @@ impl Counts {
         self.cells.len()
     }
 
-    /// Counts one call, and returns its place, if it has one.
-    pub(crate) fn add(&self, call: &Call<'_>) -> Option<usize> {
+    /// Counts one call, and returns its place, if it has one, and how often it was made.
+    pub(crate) fn add(&self, call: &Call<'_>) -> Option<(usize, u64)> {
         let notification = call.notification();
         let Some((arch, place)) = self.find(notification.syscall) else {
             self.elsewhere.fetch_add(1, Ordering::Relaxed);
@@ -78,14 +78,15 @@ impl Counts {
         }
         let counted = &self.cells[index];
         let now = now();
-        if counted.count.fetch_add(1, Ordering::Relaxed) == 0 {
+        let before = counted.count.fetch_add(1, Ordering::Relaxed);
+        if before == 0 {
             counted.first.store(now, Ordering::Relaxed);
             self.callers.note(index, call);
         }
         if counted.last.load(Ordering::Relaxed) != now {
             counted.last.store(now, Ordering::Relaxed);
         }
-        Some(index)
+        Some((index, before.saturating_add(1)))
     }
 
     /// Says of a call that was counted before what kind of processes made it.
@@ -142,6 +143,13 @@ impl Counts {
         let values = self.values[arch * WATCHED + index].all();
         let unpacked = values.map(|all| all.map(|packed| watched.unpack(packed)).collect());
         Some(unpacked.map_or(Arguments::Any, Arguments::new))
+    }
+
+    /// How many calls were counted, all together.
+    pub(crate) fn total(&self) -> u64 {
+        self.cells
+            .iter()
+            .fold(self.elsewhere(), |sum, cell| sum.wrapping_add(cell.count.load(Ordering::Relaxed)))
     }
 
     pub(crate) fn elsewhere(&self) -> u64 {
@@ -205,7 +213,7 @@ mod tests {
     use seccomp_agent_registry::{Container, Notification};
     use std::mem::size_of;
 
-    fn add(counts: &Counts, notification: &Notification) -> Option<usize> {
+    fn add(counts: &Counts, notification: &Notification) -> Option<(usize, u64)> {
         counts.add(&Call::new(notification, &Container::named("c")))
     }
 

@@ -6,6 +6,9 @@
 //!   by the runtime before it started the program, with which [`Arguments`], and who first. Recordings merge, and a run
 //!   counts once however often it is merged.
 //! - A [`Store`] keeps recordings in a directory, each under a [`Name`], safe from other agents and from a sudden end.
+//! - [`Runs`] does so for all containers of an agent while they run, and keeps the [`Violation`]s of those whose profile
+//!   leaves to the agent what it does not allow.
+//! - [`Observe`] makes the profiles under which an agent is asked.
 //! - [`Enforce`] makes a profile of a recording, for the runtimes that are its [`Target`], and a [`Provenance`] that says
 //!   of each allowed call why.
 //!
@@ -34,6 +37,7 @@
 mod arguments;
 mod callers;
 mod closure;
+mod complain;
 mod counts;
 mod enforce;
 mod facts;
@@ -41,10 +45,12 @@ mod json;
 mod listening;
 mod minimal;
 mod name;
+mod observe;
 mod provenance;
 mod recorder;
 mod recording;
 mod run_id;
+mod runs;
 mod seen;
 mod start;
 mod store;
@@ -53,14 +59,17 @@ mod values;
 mod watched;
 
 pub use arguments::Arguments;
+pub use complain::{Complaint, Violation};
 pub use enforce::Enforce;
 pub use json::{MAX_RECORDING_BYTES, ParseError};
 pub use minimal::minimal;
 pub use name::{InvalidName, Name};
+pub use observe::{COMPLAIN, Observe, RECORD};
 pub use provenance::{Evidence, Provenance, Reason};
 pub use recorder::Recorder;
 pub use recording::{Recording, UnknownCall};
 pub use run_id::{InvalidRunId, RunId};
+pub use runs::{Runs, Saved, Subject};
 pub use seen::{FirstCaller, Origin, Seen};
 pub use store::{Store, StoreError};
 pub use target::{Target, UnknownTarget};

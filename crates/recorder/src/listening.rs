@@ -1,5 +1,5 @@
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
 use seccomp_agent_registry::{Call, Container, Handler, Layer, Verdict};
@@ -19,6 +19,8 @@ pub(crate) struct Listened {
     is_exec: bool,
     since: Instant,
     has_ended: AtomicBool,
+    /// How many listeners of the container have not ended.
+    open: Arc<AtomicUsize>,
     /// One bit for each place: what was called here.
     called: Box<[AtomicU64]>,
 }
@@ -29,7 +31,8 @@ const PROBE: Duration = Duration::from_secs(5);
 const BITS: usize = 64;
 
 impl Listening {
-    pub(crate) fn new(counts: Arc<Counts>, is_exec: bool) -> Self {
+    pub(crate) fn new(counts: Arc<Counts>, open: Arc<AtomicUsize>, is_exec: bool) -> Self {
+        open.fetch_add(1, Ordering::AcqRel);
         let words = counts.places().div_ceil(BITS);
         Self(Arc::new(Listened {
             counts,
@@ -37,48 +40,49 @@ impl Listening {
             is_exec,
             since: Instant::now(),
             has_ended: AtomicBool::new(false),
+            open,
             called: (0..words).map(|_| AtomicU64::new(0)).collect(),
         }))
     }
 
-    pub(crate) fn listened(&self) -> Arc<Listened> {
-        Arc::clone(&self.0)
+    pub(crate) fn listened(&self) -> Weak<Listened> {
+        Arc::downgrade(&self.0)
     }
 
-    fn count(&self, call: &Call<'_>) {
+    /// Counts a call, and says how often it was made so far; 0 for one of which that is not known.
+    pub(crate) fn count(&self, call: &Call<'_>) -> u64 {
         let Listened { counts, start, called, .. } = &*self.0;
-        if let Some(place) = counts.add(call) {
+        let added = counts.add(call);
+        if let Some((place, _)) = added {
             let (word, bit) = (&called[place / BITS], 1 << (place % BITS));
             if word.load(Ordering::Relaxed) & bit == 0 {
                 word.fetch_or(bit, Ordering::Relaxed);
             }
         }
         start.see(call.notification(), counts);
+        added.map_or(0, |(_, count)| count)
     }
 }
 
 impl Listened {
-    /// Adds to the counts what kind of processes made the calls so far, if it can be told yet; whether nothing will
-    /// come any more.
-    pub(crate) fn settle(&self) -> bool {
-        let has_ended = self.has_ended.load(Ordering::Acquire);
+    /// Adds to the counts what kind of processes made the calls so far, if it can be told yet.
+    pub(crate) fn settle(&self) {
         match (self.is_exec, self.since.elapsed() > PROBE) {
-            _ if has_ended => {}
+            _ if self.has_ended.load(Ordering::Acquire) => {}
             (false, _) => self.were_by(Origin::Start),
             (true, true) => self.were_by(Origin::Exec),
             (true, false) => {}
         }
-        has_ended
     }
 
     fn end(&self) {
-        if !self.has_ended.load(Ordering::Acquire) {
+        if !self.has_ended.swap(true, Ordering::AcqRel) {
             self.were_by(match (self.is_exec, self.since.elapsed() > PROBE) {
                 (false, _) => Origin::Start,
                 (true, true) => Origin::Exec,
                 (true, false) => Origin::Probe,
             });
-            self.has_ended.store(true, Ordering::Release);
+            self.open.fetch_sub(1, Ordering::AcqRel);
         }
     }
 
@@ -88,6 +92,13 @@ impl Listened {
             let places = (0..BITS).filter(|bit| word & (1 << bit) != 0);
             places.for_each(|bit| self.counts.were_by(index * BITS + bit, origin));
         }
+    }
+}
+
+impl Drop for Listened {
+    /// Of a listener that was never served, nobody says that it has ended.
+    fn drop(&mut self) {
+        self.end();
     }
 }
 

@@ -1,7 +1,9 @@
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
 use seccomp_agent_registry::Registry;
 
+use crate::complain::{Complaining, Complaint};
 use crate::counts::Counts;
 use crate::facts::Facts;
 use crate::listening::{Listened, Listening};
@@ -17,13 +19,20 @@ use crate::run_id::RunId;
 pub struct Recorder {
     run: RunId,
     counts: Arc<Counts>,
-    listeners: Arc<Mutex<Vec<Arc<Listened>>>>,
+    listeners: Arc<Mutex<Vec<Weak<Listened>>>>,
+    /// How many of them have not ended.
+    open: Arc<AtomicUsize>,
 }
 
 impl Recorder {
     /// One that has seen nothing, for a run that begins now.
     pub fn new() -> Self {
-        Self { run: RunId::now(), counts: Arc::new(Counts::new()), listeners: Arc::default() }
+        Self {
+            run: RunId::now(),
+            counts: Arc::new(Counts::new()),
+            listeners: Arc::default(),
+            open: Arc::default(),
+        }
     }
 
     /// Has every call counted that this registry answers: those that have a handler, before that is asked; and all
@@ -43,7 +52,13 @@ impl Recorder {
     /// What was seen so far, as a recording of one run; of the same run each time. Calls that are being counted
     /// meanwhile may be in it or not.
     pub fn recording(&self) -> Recording {
-        self.listeners.lock().unwrap_or_else(PoisonError::into_inner).retain(|listened| !listened.settle());
+        self.listeners().retain(|listened| {
+            let living = listened.upgrade();
+            if let Some(listened) = &living {
+                listened.settle();
+            }
+            living.is_some()
+        });
         let (calls, elsewhere) = (self.counts.seen().collect(), self.counts.elsewhere());
         Recording::of_run(self.run, Facts { calls, elsewhere, ..Facts::default() })
     }
@@ -53,13 +68,39 @@ impl Recorder {
         self.run
     }
 
+    /// Whether a listener that it is attached to has not ended.
+    pub fn is_attached(&self) -> bool {
+        self.open.load(Ordering::Acquire) > 0
+    }
+
+    /// How many calls were counted so far, all together.
+    pub fn calls(&self) -> u64 {
+        self.counts.total()
+    }
+
+    /// Has those calls counted and answered that no other handler answers.
+    pub(crate) fn attach_complaint(&self, registry: &mut Registry, is_exec: bool, complaint: Complaint) {
+        if !registry.has_otherwise() {
+            registry.otherwise(Complaining { listening: self.listening(is_exec), complaint });
+        }
+    }
+
     fn listen(&self, registry: &mut Registry, is_exec: bool) {
-        let listening = Listening::new(Arc::clone(&self.counts), is_exec);
-        self.listeners.lock().unwrap_or_else(PoisonError::into_inner).push(listening.listened());
+        let listening = self.listening(is_exec);
         registry.layer(&listening);
         if !registry.has_otherwise() {
             registry.otherwise(listening);
         }
+    }
+
+    fn listening(&self, is_exec: bool) -> Listening {
+        let listening = Listening::new(Arc::clone(&self.counts), Arc::clone(&self.open), is_exec);
+        self.listeners().push(listening.listened());
+        listening
+    }
+
+    fn listeners(&self) -> MutexGuard<'_, Vec<Weak<Listened>>> {
+        self.listeners.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -157,7 +198,7 @@ mod tests {
         }
         assert_eq!((by("brk"), by("getuid")), ([Origin::Start].into(), [Origin::Probe].into()));
         assert_eq!(by("getppid"), [Origin::Start, Origin::Probe].into());
-        assert!(recorder.listeners.lock().unwrap().is_empty());
+        assert!(!recorder.is_attached());
     }
 
     #[test]

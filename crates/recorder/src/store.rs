@@ -43,6 +43,14 @@ pub enum StoreError {
         /// What is wrong.
         source: ParseError,
     },
+    /// There are as many recordings as there may be.
+    #[error("{name} is not recorded: there are {most} other recordings")]
+    Full {
+        /// Which would be one more.
+        name: Name,
+        /// How many there may be.
+        most: usize,
+    },
 }
 
 /// The ending of a recording's file.
@@ -178,6 +186,11 @@ impl Store {
         names.sort_unstable();
         names.dedup();
         Ok(names)
+    }
+
+    /// Whether a recording of this name is there, or may be begun where there are to be at `most` so many.
+    pub(crate) fn has_room_for(&self, name: &Name, most: usize) -> Result<bool, StoreError> {
+        Ok(self.path(name).exists() || self.violations_path(name).exists() || self.names()?.len() < most)
     }
 
     /// The directory, which nobody else writes to until it is closed.

@@ -3,8 +3,8 @@ use std::path::PathBuf;
 
 use clap::ValueEnum;
 use seccomp_agent_notify::Arch;
-use seccomp_agent_profile::{Action, Profile};
-use seccomp_agent_recorder::Name;
+use seccomp_agent_profile::Profile;
+use seccomp_agent_recorder::{Name, Observe, Target};
 use seccomp_agent_syscall::Syscall;
 
 use super::libseccomp::{Version, added};
@@ -59,9 +59,7 @@ struct Unseen {
 
 #[allow(clippy::print_stdout, clippy::print_stderr)] // What the user asked for, and what to know of it.
 pub(super) fn new(args: &NewArgs) -> anyhow::Result<()> {
-    let mut profile = recording(args.runtime, args.libseccomp);
-    profile.listener_path = Some(args.listener_path.clone());
-    profile.listener_metadata = Some(format!("RECORD={}", args.record));
+    let profile = recording(args.record.clone(), &args.listener_path, args.runtime, args.libseccomp);
     let text = format!("{}\n", profile.to_json());
     match &args.output {
         Some(path) => write_file(path, &text)?,
@@ -72,16 +70,28 @@ pub(super) fn new(args: &NewArgs) -> anyhow::Result<()> {
 }
 
 /// The profile under which this runtime has as much notified as it can.
-pub(crate) fn recording(runtime: Runtime, libseccomp: Option<Version>) -> Profile {
-    let family = Arch::native().family();
-    let action = if runtime == Runtime::Crun { Action::Notify } else { Action::Allow };
-    let profile = Profile::new(action).architectures(family.iter().copied());
-    if runtime == Runtime::Crun {
-        return profile;
+pub(crate) fn recording(
+    name: Name,
+    listener_path: &str,
+    runtime: Runtime,
+    libseccomp: Option<Version>,
+) -> Profile {
+    let mut profile = Observe::new(name, listener_path).under(runtime.target()).everything();
+    if let Some(version) = libseccomp {
+        for rule in &mut profile.rules {
+            rule.names.retain(|name| version.knows(name));
+        }
     }
-    let names = names().filter(|name| !REFUSED_BY_RUNC.contains(name));
-    let names = names.filter(|name| libseccomp.is_none_or(|version| version.knows(name)));
-    profile.rule(Action::Notify, names.collect::<BTreeSet<_>>())
+    profile
+}
+
+impl Runtime {
+    pub(crate) const fn target(self) -> Target {
+        match self {
+            Self::Runc => Target::Runc,
+            Self::Crun => Target::Crun,
+        }
+    }
 }
 
 /// runc tells the agent of the listener by `write`, when the filter is loaded (`libcontainer/seccomp`).
@@ -124,6 +134,11 @@ impl std::fmt::Display for Unseen {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use seccomp_agent_profile::Action;
+
+    fn recording(runtime: Runtime, libseccomp: Option<Version>) -> Profile {
+        super::recording("web".parse().unwrap(), "/s", runtime, libseccomp)
+    }
 
     fn notified(profile: &Profile) -> BTreeSet<&str> {
         let rules = profile.rules.iter().filter(|rule| rule.action == Action::Notify);
@@ -140,7 +155,7 @@ mod tests {
     #[test]
     fn crun_notifies_by_default_and_misses_nothing() {
         let profile = recording(Runtime::Crun, "2.5.0".parse().ok());
-        assert_eq!((profile.default_action, profile.rules.len()), (Action::Notify, 0));
+        assert_eq!((profile.default_action, notified(&profile).len()), (Action::Notify, 0));
         assert_eq!(unseen(Runtime::Crun, None).to_string(), "");
     }
 

@@ -4,6 +4,8 @@ use anyhow::{bail, ensure};
 use seccomp_agent_recorder::{Name, Recording, Store};
 use seccomp_agent_syscall::nearest;
 
+use crate::config::DEFAULT_RECORDINGS;
+
 /// Where recordings are.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Directory {
@@ -51,7 +53,7 @@ impl Directory {
 /// Root's is for the machine. Another user's is where the XDG base directory specification has what a program keeps.
 fn default() -> PathBuf {
     if rustix::process::geteuid().is_root() {
-        return "/var/lib/seccomp-agent/recordings".into();
+        return DEFAULT_RECORDINGS.into();
     }
     let absolute = |name| std::env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
     let state = absolute("XDG_STATE_HOME").or_else(|| Some(absolute("HOME")?.join(".local/state")));
