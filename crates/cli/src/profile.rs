@@ -1,11 +1,13 @@
 //! `seccomp-agent profile`: profiles that let containers be recorded, and what a profile would refuse.
 
-pub(crate) mod libseccomp;
+mod libseccomp;
 mod new;
 mod refusals;
 mod verify;
 
 use clap::Subcommand;
+
+pub(crate) use new::{Runtime, recording};
 
 /// The options of `profile`.
 #[derive(Debug, clap::Args)]

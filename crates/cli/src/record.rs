@@ -1,21 +1,28 @@
 //! `seccomp-agent record`: runs a command, counts its calls, and makes a profile of them.
 
+mod bundle;
+mod progress;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 
 use anyhow::Context;
-use seccomp_agent_launcher::Filter;
+use seccomp_agent_launcher::{Ended, Filter};
 use seccomp_agent_notify::Arch;
 use seccomp_agent_recorder::{Name, Recorder, Recording};
 use seccomp_agent_registry::{Container, Registry};
 
 use crate::args::{LogFormat, LogLevel};
 use crate::enforcing::{self, EnforceArgs};
+use crate::launch::foreground::Meanwhile;
 use crate::launch::{Answerer, ContainerArgs, Running};
 use crate::log;
+use crate::profile::Runtime;
 use crate::recordings::directory::Directory;
 use crate::run::profile;
 use crate::table::{Side, Table};
+use crate::time::Span;
+use progress::{Deadline, Progress, TICK};
 
 /// The options of `record`.
 #[derive(Debug, clap::Args)]
@@ -23,9 +30,12 @@ use crate::table::{Side, Table};
     long_about = "Run a command, count its system calls, and make a seccomp profile of them\n\n\
     The command really runs, in a container as with `run`, and every call of it is notified, counted and continued. \
     At the end a table of counts is on stderr. The profile allows what was seen, what the container runtime needs, \
-    and what no run has to show; everything else fails with EPERM, or as --default-action says. FILE.provenance.json beside FILE.json says why each \
-    call is allowed.",
-    after_help = "Exit status: that of COMMAND, or 128 and the signal that ended it; 125 failure of this program, \
+    and what no run has to show; everything else fails with EPERM, or as --default-action says. FILE.provenance.json \
+    beside FILE.json says why each call is allowed. On a terminal, a line says meanwhile what was seen so far.\n\n\
+    With --bundle, an OCI bundle is run by a container runtime instead, under a profile that notifies all that this \
+    runtime can have notified, in place of its own: nothing is refused. The bundle itself stays as it is.",
+    override_usage = "seccomp-agent record [OPTIONS] [--] COMMAND…\n       seccomp-agent record [OPTIONS] --bundle DIR",
+    after_help = "Exit status: that of COMMAND, or of the runtime, or 128 and the signal that ended it; 125 failure of this program, \
     126 COMMAND cannot be executed, 127 COMMAND is not found."
 )]
 pub(crate) struct RecordArgs {
@@ -39,10 +49,19 @@ pub(crate) struct RecordArgs {
     name: Option<Name>,
     #[command(flatten)]
     directory: Directory,
+    /// End the command after so long, such as 30s, 10m or 1h: by SIGTERM, and 5 s later by SIGKILL
+    #[arg(long, value_name = "TIME")]
+    duration: Option<Span>,
+    /// Run the container of this OCI bundle
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["rootfs", "user", "cap_add", "cap_drop", "new_privs", "command"])]
+    bundle: Option<PathBuf>,
+    /// By this runtime
+    #[arg(long, value_enum, value_name = "RUNTIME", default_value = "runc", conflicts_with = "command")]
+    runtime: Runtime,
     #[command(flatten)]
     container: ContainerArgs,
     /// The command and its arguments
-    #[arg(required = true, trailing_var_arg = true, value_name = "COMMAND")]
+    #[arg(required_unless_present = "bundle", trailing_var_arg = true, value_name = "COMMAND")]
     command: Vec<OsString>,
 }
 
@@ -54,10 +73,40 @@ pub(crate) fn record(args: &RecordArgs) -> anyhow::Result<u8> {
     log::init(LogFormat::Text, LogLevel::Warn)?;
     let enforce = args.enforce.enforce()?;
     let store = args.name.as_ref().map(|_| args.directory.open()).transpose()?;
-    let filter =
-        Filter::new(&profile::everything()).context("the profile that notifies everything is not loaded")?;
 
     let recorder = Recorder::new();
+    let mut progress = Progress::on_terminal(&recorder);
+    let mut deadline = args.duration.map(|Span(duration)| Deadline::after(duration));
+    let has_work = progress.is_some() || deadline.is_some();
+    let mut act = || {
+        progress.iter_mut().for_each(Progress::show);
+        deadline.as_mut().and_then(Deadline::due)
+    };
+    let meanwhile = has_work.then_some(Meanwhile { every: TICK, act: &mut act });
+    let (ended, runtime) = match &args.bundle {
+        Some(bundle) => {
+            let ended = bundle::run(bundle, args.runtime, &recorder, meanwhile)?;
+            (ended, args.runtime.program())
+        }
+        None => (launch(args, &recorder, meanwhile)?, RUNTIME),
+    };
+    drop(progress);
+
+    let mut recording = recorder.recording().by_runtime(runtime);
+    if let (Some(store), Some(name)) = (store, &args.name) {
+        recording = store.add(name, &recording)?;
+    }
+    show(&recording);
+    if args.output.is_some() {
+        enforcing::write(&enforce, &recording, args.output.as_deref())?;
+    }
+    Ok(ended.exit_status())
+}
+
+/// Runs the command by the embedded launcher.
+fn launch(args: &RecordArgs, recorder: &Recorder, meanwhile: Option<Meanwhile<'_>>) -> anyhow::Result<Ended> {
+    let filter =
+        Filter::new(&profile::everything()).context("the profile that notifies everything is not loaded")?;
     let registry = |_: &Container| {
         let mut registry = Registry::new();
         recorder.attach(&mut registry);
@@ -67,18 +116,9 @@ pub(crate) fn record(args: &RecordArgs) -> anyhow::Result<u8> {
     let container = args.container.describe(format!("record-{}", std::process::id()))?;
     let answerer = Answerer::Here { workers: None, registry: &registry };
     let mut running = Running::start(&launcher, container, &answerer)?;
-    let ended = running.wait(None)?;
+    let ended = running.wait(meanwhile)?;
     running.stop();
-
-    let mut recording = recorder.recording().by_runtime(RUNTIME);
-    if let (Some(store), Some(name)) = (store, &args.name) {
-        recording = store.add(name, &recording)?;
-    }
-    show(&recording);
-    if args.output.is_some() {
-        enforcing::write(&enforce, &recording, args.output.as_deref())?;
-    }
-    Ok(ended.exit_status())
+    Ok(ended)
 }
 
 #[allow(clippy::print_stderr)] // What the user asked to see; stdout is the command's.

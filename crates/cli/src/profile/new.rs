@@ -86,7 +86,12 @@ pub(crate) fn recording(
 }
 
 impl Runtime {
-    pub(crate) const fn target(self) -> Target {
+    /// What it is executed as.
+    pub(crate) const fn program(self) -> &'static str {
+        self.target().name()
+    }
+
+    const fn target(self) -> Target {
         match self {
             Self::Runc => Target::Runc,
             Self::Crun => Target::Crun,

@@ -85,6 +85,13 @@ fn the_minimal_base_is_enough_to_load_a_program_and_to_read_and_write() {
 }
 
 #[test]
+fn a_command_that_would_not_end_is_ended_and_was_recorded() {
+    let said = finish(&mut agent(&["record", "--duration", "1s", "--", "sleep", "600"]));
+    assert_eq!(said.status, Some(128 + 15), "{said:?}");
+    assert!(said.stderr.contains("clock_nanosleep") && !said.stderr.contains('\x1b'), "{said:?}");
+}
+
+#[test]
 fn what_cannot_be_recorded_is_told_as_env_tells_it() {
     let output = directory();
     for (words, status) in [
@@ -92,6 +99,11 @@ fn what_cannot_be_recorded_is_told_as_env_tells_it() {
         (&["--for", "youki", "--", "true"], 125),
         (&["--name", "a/b", "--recordings", "/tmp", "--", "true"], 125),
         (&["--default-action", "allow", "--", "true"], 125),
+        (&["--duration", "5", "--", "true"], 125),
+        (&["--bundle", ".", "--", "true"], 125),
+        (&["--bundle", "/no/such/bundle"], 125),
+        (&["--runtime", "crun", "--", "true"], 125),
+        (&[], 125),
     ] {
         let said = finish(agent(&["record"]).args(words).current_dir(output.path()));
         assert_eq!(said.status, Some(status), "{words:?} {said:?}");
