@@ -3,10 +3,10 @@ use std::os::fd::OwnedFd;
 
 use rustix::fs::{AtFlags, XattrFlags};
 use seccomp_agent_nsenter::{AT_FDCWD, Caller, Capabilities, Scene, Target};
-use seccomp_agent_registry::{Call, Container, Errno, Handler, Memory, ReadError, Verdict};
+use seccomp_agent_registry::{Call, Errno, Handler, Memory, ReadError, Verdict};
 
 use crate::arguments::listed;
-use crate::emulate::{Failure, emulate_for, release};
+use crate::emulate::{Failure, emulate_for};
 
 /// `setxattr(2)` and `removexattr(2)`, in their path, link and descriptor forms, made as the caller.
 ///
@@ -91,10 +91,6 @@ impl Handler for Attributes {
 
     fn name(&self) -> &'static str {
         "attributes"
-    }
-
-    fn ended(&self, container: &Container) {
-        release(container);
     }
 }
 

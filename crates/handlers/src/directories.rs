@@ -1,9 +1,9 @@
 use rustix::fs::mkdirat;
 use seccomp_agent_nsenter::{AT_FDCWD, Caller, Capabilities, EntryPath};
-use seccomp_agent_registry::{Call, Container, Handler, Verdict};
+use seccomp_agent_registry::{Call, Handler, Verdict};
 
 use crate::arguments::permissions;
-use crate::emulate::{Failure, emulate, emulate_for, open_caller, release};
+use crate::emulate::{Failure, emulate, emulate_for, open_caller};
 
 /// `mkdir(2)` and `mkdirat(2)`, made as the caller: owner, umask, set-group-ID and default ACLs of the parent
 /// count as natively.
@@ -64,10 +64,6 @@ impl Handler for Directories {
         }
         // The kernel would make it without the suffix.
         emulate(call, |call| self.make(call, &open_caller(call)?))
-    }
-
-    fn ended(&self, container: &Container) {
-        release(container);
     }
 
     fn name(&self) -> &'static str {

@@ -1,7 +1,7 @@
 use std::time::Instant;
 
 use seccomp_agent_nsenter::{Caller, Error, Keeper};
-use seccomp_agent_registry::{Call, Container, Errno, ReadError, Verdict};
+use seccomp_agent_registry::{Call, Errno, ReadError, Verdict, WriteError};
 
 use crate::limit::Limit;
 
@@ -12,6 +12,9 @@ pub enum Failure {
     /// An argument could not be read.
     #[error("reading an argument failed: {0}")]
     Argument(#[from] ReadError),
+    /// The answer could not be written into the caller's memory.
+    #[error("writing the answer failed: {0}")]
+    Answer(#[from] WriteError),
     /// Nothing could be done as the caller, or the kernel refused it.
     #[error(transparent)]
     Act(#[from] Error),
@@ -22,6 +25,7 @@ impl Failure {
     pub const fn errno(self) -> Errno {
         match self {
             Self::Argument(error) => error.errno(),
+            Self::Answer(error) => error.errno(),
             Self::Act(error) => error.errno(),
         }
     }
@@ -30,6 +34,7 @@ impl Failure {
     pub const fn is_ours(self) -> bool {
         match self {
             Self::Argument(error) => matches!(error, ReadError::Denied { .. } | ReadError::Failed { .. }),
+            Self::Answer(error) => matches!(error, WriteError::Denied { .. } | WriteError::Failed { .. }),
             Self::Act(error) => error.is_ours(),
         }
     }
@@ -74,11 +79,9 @@ fn warn(call: &Call<'_>, failure: Failure) {
 const MAX_WARNINGS: u32 = 10;
 
 /// [`emulate`], as the caller and with what is granted to it. In a user namespace of its own, that is what is
-/// granted there: a helper acts for it, which the handler [releases](release) in [`Handler::ended`].
+/// granted there: a helper acts for it.
 ///
 /// Where there can be no helper, the caller continues: the kernel does for it exactly what it may do itself.
-///
-/// [`Handler::ended`]: seccomp_agent_registry::Handler::ended
 pub fn emulate_for(
     call: &Call<'_>,
     deed: impl FnOnce(&Call<'_>, &Caller) -> Result<Verdict, Failure>,
@@ -94,16 +97,7 @@ pub fn emulate_for(
 
 /// The caller of a call, and the helper that acts for it if it is in a user namespace of its own.
 pub fn open_caller(call: &Call<'_>) -> Result<Caller, Error> {
-    Caller::open_kept(call.tid(), keeper(call.container()))
-}
-
-/// Lets go of the helpers that acted for the callers of a listener: for [`Handler::ended`].
-///
-/// [`Handler::ended`]: seccomp_agent_registry::Handler::ended
-pub fn release(container: &Container) {
-    keeper(container).release();
-}
-
-fn keeper(container: &Container) -> Keeper<'_> {
-    Keeper::new(&container.id, container)
+    let container = call.container();
+    // Kept for as long as the listener is served.
+    Caller::open_kept(call.tid(), &container.keep(|| Keeper::new(&container.id)))
 }

@@ -11,6 +11,7 @@
 //! | [`Attributes`] | `setxattr`, `removexattr` and their `l` and `f` forms | attributes by name prefix |
 //! | [`Openings`] | `open`, `openat`, `openat2`, `creat` | listed files, devices and directories of the host |
 //! | [`Mount`] | `mount` | the procfs of the caller's own pid namespace |
+//! | [`Sysinfo`] | `sysinfo` | nothing: it tells of the container's limits |
 //! | [`Executions`] | `execve`, `execveat` | nothing: it delays and alerts |
 //! | [`AnyCall`] | any | nothing: it answers without looking |
 //! | [`Freeze`] | any | nothing: it freezes the container |
@@ -21,28 +22,15 @@
 //!
 //! # The next handler
 //! A handler that acts copies its arguments and acts as the caller with what it grants. [`emulate_for`] opens the
-//! caller and turns what goes wrong into the answer; [`release`] lets go of the helpers that have acted for callers
-//! with a user namespace of their own:
+//! caller and turns what goes wrong into the answer:
 //!
 //! ```
 //! use rustix::fs::symlinkat;
-//! use seccomp_agent_handlers::{Failure, emulate_for, release};
+//! use seccomp_agent_handlers::{Failure, emulate_for};
 //! use seccomp_agent_nsenter::{Base, Caller, Capabilities, EntryPath};
-//! use seccomp_agent_registry::{Call, Container, Handler, Registry, Verdict};
+//! use seccomp_agent_registry::{Call, Registry, Verdict};
 //!
 //! /// `symlink`, with no grant: as the caller could have done itself.
-//! struct Symlinks;
-//!
-//! impl Handler for Symlinks {
-//!     fn handle(&self, call: &Call<'_>) -> Verdict {
-//!         emulate_for(call, link)
-//!     }
-//!
-//!     fn ended(&self, container: &Container) {
-//!         release(container);
-//!     }
-//! }
-//!
 //! fn link(call: &Call<'_>, caller: &Caller) -> Result<Verdict, Failure> {
 //!     let content = call.memory().path(call.arg(0))?;
 //!     let path = EntryPath::new(&call.memory().path(call.arg(1))?);
@@ -54,7 +42,7 @@
 //! }
 //!
 //! let mut registry = Registry::new();
-//! registry.on("symlinkat", Symlinks)?;
+//! registry.on("symlinkat", |call: &Call<'_>| emulate_for(call, link))?;
 //! # Ok::<(), seccomp_agent_registry::UnknownSyscall>(())
 //! ```
 mod any_call;
@@ -75,6 +63,7 @@ mod nodes;
 mod openings;
 mod owners;
 mod pattern;
+mod sysinfo;
 
 pub use any_call::AnyCall;
 pub use arguments::Numbers;
@@ -82,7 +71,7 @@ pub use attributes::Attributes;
 pub use audit::Audit;
 pub use demo::demo_basic;
 pub use directories::Directories;
-pub use emulate::{Failure, emulate, emulate_for, open_caller, release};
+pub use emulate::{Failure, emulate, emulate_for, open_caller};
 pub use executions::Executions;
 pub use freeze::Freeze;
 pub use modes::Modes;
@@ -92,3 +81,4 @@ pub use openings::{HostFile, Openings, RelativePath};
 pub use owners::Owners;
 pub use pattern::Pattern;
 pub use seccomp_agent_nsenter::Capabilities;
+pub use sysinfo::Sysinfo;

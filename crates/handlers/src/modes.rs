@@ -1,8 +1,8 @@
 use seccomp_agent_nsenter::{AT_FDCWD, Caller, Capabilities, Target};
-use seccomp_agent_registry::{Call, Container, Handler, Verdict};
+use seccomp_agent_registry::{Call, Handler, Verdict};
 
 use crate::arguments::{lookup_flags, permissions};
-use crate::emulate::{Failure, emulate_for, release};
+use crate::emulate::{Failure, emulate_for};
 
 /// `chmod(2)`, `fchmod(2)`, `fchmodat(2)` and `fchmodat2(2)`, made as the caller.
 ///
@@ -61,9 +61,5 @@ impl Handler for Modes {
 
     fn name(&self) -> &'static str {
         "modes"
-    }
-
-    fn ended(&self, container: &Container) {
-        release(container);
     }
 }

@@ -2,10 +2,10 @@ use std::ffi::CString;
 
 use rustix::fs::{FileType, makedev};
 use seccomp_agent_nsenter::{AT_FDCWD, Caller, Capabilities, EntryPath};
-use seccomp_agent_registry::{Call, Container, Errno, Handler, Verdict};
+use seccomp_agent_registry::{Call, Errno, Handler, Verdict};
 
 use crate::arguments::{Numbers, listed, permissions};
-use crate::emulate::{Failure, emulate_for, release};
+use crate::emulate::{Failure, emulate_for};
 use crate::host_nodes::{HostNodes, Wanted};
 use crate::openings::RelativePath;
 
@@ -120,10 +120,6 @@ impl Handler for Nodes {
 
     fn name(&self) -> &'static str {
         "nodes"
-    }
-
-    fn ended(&self, container: &Container) {
-        release(container);
     }
 }
 

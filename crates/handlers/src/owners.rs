@@ -1,9 +1,9 @@
 use rustix::fs::{AtFlags, Gid, Uid, chownat};
 use seccomp_agent_nsenter::{AT_FDCWD, Caller, Capabilities, Target};
-use seccomp_agent_registry::{Arch, Call, Container, Handler, Verdict};
+use seccomp_agent_registry::{Arch, Call, Handler, Verdict};
 
 use crate::arguments::{Numbers, listed, lookup_flags};
-use crate::emulate::{Failure, emulate_for, release};
+use crate::emulate::{Failure, emulate_for};
 
 /// `chown(2)`, `lchown(2)`, `fchown(2)` and `fchownat(2)`, made as the caller.
 ///
@@ -56,10 +56,6 @@ impl Handler for Owners {
 
     fn name(&self) -> &'static str {
         "owners"
-    }
-
-    fn ended(&self, container: &Container) {
-        release(container);
     }
 }
 

@@ -56,12 +56,12 @@ impl Caller {
     }
 
     /// [`open`](Self::open), where a caller in another user namespace than ours is acted for by a helper: a
-    /// process in that namespace, which is kept on behalf of `keeper`.
-    pub fn open_kept(tid: u32, keeper: Keeper<'_>) -> Result<Self, Error> {
+    /// process in that namespace, which is kept on behalf of a `keeper`.
+    pub fn open_kept(tid: u32, keeper: &Keeper) -> Result<Self, Error> {
         Self::open_with(tid, Some(keeper))
     }
 
-    fn open_with(tid: u32, keeper: Option<Keeper<'_>>) -> Result<Self, Error> {
+    fn open_with(tid: u32, keeper: Option<&Keeper>) -> Result<Self, Error> {
         if tid == 0 {
             return Err(Error::Invisible);
         }

@@ -52,7 +52,7 @@ struct Outfit {
 }
 
 /// Where nothing has been done for the caller: the step that failed.
-type Refusal = (&'static str, Errno);
+pub(crate) type Refusal = (&'static str, Errno);
 
 impl Helper {
     /// Starts one in the caller's user namespace, with the caller's ids. Those need no numbers in the namespace:

@@ -1,15 +1,15 @@
 //! Which helpers there are, and for how long.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use rustix::io::Errno;
 use rustix::thread::CapabilitySet;
 
 use crate::caller::Caller;
 use crate::error::Error;
-use crate::helper::Helper;
+use crate::helper::{Helper, Refusal};
 use crate::home::NamespaceId;
 use crate::scene::Scene;
 
@@ -24,78 +24,66 @@ const MAX_HELPERS_EACH: usize = 8;
 /// its container open.
 const MAX_REPLACED: u32 = 16;
 
-/// On whose behalf helpers are kept: a listener of a container. All listeners of a container share its helpers, and
-/// no two containers do, be they in one user namespace: a container can only block its own.
-#[derive(Clone, Copy, Debug)]
-pub struct Keeper<'c> {
-    container: &'c str,
-    listener: usize,
-}
+/// On whose behalf helpers are kept: a listener of a container. All keepers of one container share its helpers, and
+/// no two containers do, be they in one user namespace: a container can only block its own. The last keeper of a
+/// container that is dropped takes the helpers along.
+#[derive(Clone, Debug)]
+pub struct Keeper(Arc<Mutex<House>>);
 
-impl<'c> Keeper<'c> {
-    /// A listener of the container with this id. It is known by the address of `listener`, which has to stay
-    /// until it is [released](Self::release).
-    pub fn new<L>(container: &'c str, listener: &L) -> Self {
-        Self { container, listener: std::ptr::from_ref(listener).addr() }
-    }
-
-    /// Says that no more callers of this listener are acted for. The last listener of a container takes the
-    /// helpers along.
-    pub fn release(self) {
-        let mut houses = houses();
-        let Some(house) = houses.get_mut(self.container) else { return };
-        house.listeners.remove(&self.listener);
-        if house.listeners.is_empty() {
-            let ended = houses.remove(self.container);
-            drop(houses);
-            drop(ended);
+impl Keeper {
+    /// One for the container with this id.
+    pub fn new(container: &str) -> Self {
+        let mut houses = HOUSES.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(house) = houses.get(container).and_then(Weak::upgrade) {
+            return Self(house);
         }
+        houses.retain(|_, house| house.strong_count() > 0);
+        let house = Arc::default();
+        houses.insert(container.to_owned(), Arc::downgrade(&house));
+        Self(house)
     }
 
     /// The room of the helper for a user namespace.
-    pub(crate) fn room(self, namespace: NamespaceId) -> Result<Arc<Room>, (&'static str, Errno)> {
-        let mut houses = houses();
-        if !houses.contains_key(self.container) {
-            houses.insert(self.container.to_owned(), House::default());
-        }
-        let house = houses.get_mut(self.container).ok_or(NOT_FOUND)?;
-        house.listeners.insert(self.listener);
-        if let Some(at) = house.rooms.iter().position(|room| room.namespace == namespace) {
-            house.rooms[at..].rotate_left(1);
-        } else {
-            let left = if house.rooms.len() < MAX_HELPERS_EACH { None } else { Some(house.make_room()?) };
-            let room = Room::new(namespace, Arc::clone(&house.replaced))?;
-            house.rooms.push(Arc::new(room));
-            drop(left);
-        }
-        house.rooms.last().map(Arc::clone).ok_or(NOT_FOUND)
+    pub(crate) fn room(&self, namespace: NamespaceId) -> Result<Arc<Room>, Refusal> {
+        let mut house = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (room, left) = house.room(namespace)?;
+        drop(house);
+        // Its helper ends, without anybody waiting for it at the door.
+        drop(left);
+        Ok(room)
     }
 }
-
-const NOT_FOUND: (&str, Errno) = ("finding its place", Errno::CHILD);
 
 /// What is kept for one container.
 #[derive(Debug, Default)]
 struct House {
-    listeners: BTreeSet<usize>,
     /// The one used last is the last.
     rooms: Vec<Arc<Room>>,
     replaced: Arc<AtomicU32>,
 }
 
 impl House {
-    fn make_room(&mut self) -> Result<Arc<Room>, (&'static str, Errno)> {
+    /// The room for a user namespace, and the one that was given up for it.
+    fn room(&mut self, namespace: NamespaceId) -> Result<(Arc<Room>, Option<Arc<Room>>), Refusal> {
+        if let Some(at) = self.rooms.iter().position(|room| room.namespace == namespace) {
+            let room = self.rooms.remove(at);
+            self.rooms.push(Arc::clone(&room));
+            return Ok((room, None));
+        }
+        let left = if self.rooms.len() < MAX_HELPERS_EACH { None } else { Some(self.make_room()?) };
+        let room = Arc::new(Room::new(namespace, Arc::clone(&self.replaced))?);
+        self.rooms.push(Arc::clone(&room));
+        Ok((room, left))
+    }
+
+    fn make_room(&mut self) -> Result<Arc<Room>, Refusal> {
         let idle = self.rooms.iter().position(|room| Arc::strong_count(room) == 1);
         idle.map(|at| self.rooms.remove(at)).ok_or(("the bound on one container's helpers", Errno::AGAIN))
     }
 }
 
 /// By the container's id.
-static HOUSES: Mutex<BTreeMap<String, House>> = Mutex::new(BTreeMap::new());
-
-fn houses() -> MutexGuard<'static, BTreeMap<String, House>> {
-    HOUSES.lock().unwrap_or_else(PoisonError::into_inner)
-}
+static HOUSES: Mutex<BTreeMap<String, Weak<Mutex<House>>>> = Mutex::new(BTreeMap::new());
 
 /// How many rooms there are.
 static ROOMS: AtomicUsize = AtomicUsize::new(0);
@@ -110,7 +98,7 @@ pub(crate) struct Room {
 }
 
 impl Room {
-    fn new(namespace: NamespaceId, replaced: Arc<AtomicU32>) -> Result<Self, (&'static str, Errno)> {
+    fn new(namespace: NamespaceId, replaced: Arc<AtomicU32>) -> Result<Self, Refusal> {
         let count = ROOMS.fetch_add(1, Ordering::Relaxed);
         // From here on dropping it counts it out.
         let room = Self { namespace, helper: Mutex::new(None), replaced };

@@ -14,7 +14,7 @@
 //! - An [`EntryPath`] is a path taken apart for calls that make something; a [`Target`] is a file that exists,
 //!   named by a path or by a descriptor.
 //! - A [`Keeper`] is on whose behalf helpers are kept: [`Caller::open_kept`] finds the one for the caller's user
-//!   namespace, where [`Caller::act`] then runs the closure, in shared memory. [`Keeper::release`] ends them.
+//!   namespace, where [`Caller::act`] then runs the closure, in shared memory. They end with the last keeper.
 //!   [`Caller::act_outside`] is for what takes a capability outside all containers.
 //! - [`MountNamespace::attach`] mounts into the caller's tree.
 //! - [`open_host_file`] opens what a caller is to be handed of the host, with no way beyond it; [`clone_host_node`]

@@ -2,7 +2,7 @@ use std::ffi::CStr;
 use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::fs::{AtFlags, Mode, OFlags, Uid, fstat, openat, statat};
-use rustix::io::Errno;
+use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use rustix::thread::{CapabilitySets, capabilities, set_capabilities};
 
 use crate::caller::{Base, Caller};
@@ -10,7 +10,7 @@ use crate::entry::EntryPath;
 use crate::helper::Maps;
 use crate::own::{Link, OwnLink};
 use crate::raw;
-use crate::walk::{is_procfs, may_search, walk};
+use crate::walk::{Found, is_procfs, may_search, walk};
 
 /// What a caller's paths lead to, while a thread acts as the caller.
 ///
@@ -82,8 +82,13 @@ impl<'a> Scene<'a> {
     /// Where an entry is to be made. Nothing can be made in procfs: there it is ENOENT, or EEXIST if there is
     /// an entry of that name, as natively.
     pub fn place<'p>(&self, base: &Base, path: &'p EntryPath) -> Result<Place<'p>, Errno> {
-        let directory = walk(self, base, &path.parent, OFlags::DIRECTORY)?;
-        if is_procfs(&directory)? {
+        let here = base.of(self.caller());
+        if path.parent.as_c_str() == c"." && !is_procfs(here)? {
+            // Nothing to walk: whether it is a directory that may be searched is asked for the name in it.
+            return Ok(Place { directory: fcntl_dupfd_cloexec(here, 0)?, name: &path.name });
+        }
+        let Found { file: directory, in_procfs } = walk(self, base, &path.parent, OFlags::DIRECTORY)?;
+        if in_procfs {
             may_search(self, &fstat(&directory)?)?;
             // Of a name that ends in a slash the kernel would follow a link.
             if path.name.to_bytes().ends_with(b"/") {
@@ -101,7 +106,7 @@ impl<'a> Scene<'a> {
     /// the caller's mount namespace, and where the mount that it is on is shared, in those that it propagates to:
     /// the host's as well, as natively (`mount_namespaces(7)`).
     pub fn mount_point(&self, path: &CStr) -> Result<OwnedFd, Errno> {
-        walk(self, &Base::cwd(), path, OFlags::DIRECTORY)
+        walk(self, &Base::cwd(), path, OFlags::DIRECTORY).map(|found| found.file)
     }
 
     /// While acting: opens what a magic link of the caller's own leads to, in **our** procfs, where its

@@ -1,5 +1,8 @@
 //! What `/proc/TID/status` says of a task's credentials (`proc_pid_status(5)`): pure, so that it can be fuzzed.
 
+use std::num::ParseIntError;
+
+use memchr::memchr;
 use rustix::fs::{Gid, Mode, Uid};
 use rustix::thread::CapabilitySet;
 
@@ -33,45 +36,62 @@ pub struct Credentials {
     pub effective: CapabilitySet,
 }
 
-/// The lines that count.
+/// The lines that count, in the order in which the kernel writes them (`fs/proc/array.c`).
 const FIELDS: [&str; 8] = ["Umask", "Tgid", "Uid", "Gid", "Groups", "NStgid", "NSpid", "CapEff"];
 
 impl Status {
     /// Reads a status. The error is the name of the line that is missing or malformed.
     pub(crate) fn parse(status: &[u8]) -> Result<Self, &'static str> {
-        let mut values = [None; FIELDS.len()];
-        for line in status.split(|byte| *byte == b'\n') {
-            for (name, value) in FIELDS.iter().zip(&mut values) {
-                let here = || line.strip_prefix(name.as_bytes())?.strip_prefix(b":");
-                if line.first() == name.as_bytes().first() && value.is_none() {
-                    *value = here();
-                }
-            }
-        }
-        let line = |name: &'static str| {
-            let value = FIELDS.iter().position(|field| *field == name).and_then(|index| values[index]);
-            value.and_then(|value| std::str::from_utf8(value).ok()).ok_or(name)
-        };
+        let [umask, tgid, uid, gid, groups, ns_tgid, ns_pid, effective] = lines(status)?;
+        let id = |field, digits| number(field, digits, str::parse::<u32>);
         // Real, effective, saved, file system.
-        let fourth =
-            |name| line(name)?.split_whitespace().nth(3).and_then(|id| id.parse::<u32>().ok()).ok_or(name);
-        let umask = u32::from_str_radix(line("Umask")?.trim(), 8).map_err(|_| "Umask")?;
-        let groups = line("Groups")?.split_whitespace().map(|group| group.parse().map(Gid::from_raw));
-        let effective = u64::from_str_radix(line("CapEff")?.trim(), 16).map_err(|_| "CapEff")?;
+        let fourth = |field, ids| id(field, words(ids).nth(3));
         // One number for each pid namespace from ours to the task's.
-        let innermost =
-            |name| line(name)?.split_whitespace().next_back().and_then(|id| id.parse().ok()).ok_or(name);
-        let tgid = line("Tgid")?.trim().parse().map_err(|_| "Tgid")?;
-        let names = Names::new(innermost("NStgid")?, innermost("NSpid")?);
+        let innermost = |field, ids| id(field, words(ids).last());
+        let umask = number("Umask", words(umask).next(), |octal| u32::from_str_radix(octal, 8))?;
+        let effective = number("CapEff", words(effective).next(), |hex| u64::from_str_radix(hex, 16))?;
+        let groups = words(groups).map(|group| id("Groups", Some(group)).map(Gid::from_raw));
         let credentials = Credentials {
             umask: Mode::from_bits_truncate(umask),
-            fsuid: Uid::from_raw(fourth("Uid")?),
-            fsgid: Gid::from_raw(fourth("Gid")?),
-            groups: groups.collect::<Result<_, _>>().map_err(|_| "Groups")?,
+            fsuid: Uid::from_raw(fourth("Uid", uid)?),
+            fsgid: Gid::from_raw(fourth("Gid", gid)?),
+            groups: groups.collect::<Result<_, _>>()?,
             effective: CapabilitySet::from_bits_retain(effective),
         };
-        Ok(Self { tgid, names, credentials })
+        let names = Names::new(innermost("NStgid", ns_tgid)?, innermost("NSpid", ns_pid)?);
+        Ok(Self { tgid: id("Tgid", words(tgid).next())?, names, credentials })
     }
+}
+
+/// What the lines that count say, each looked for behind the one before.
+fn lines(status: &[u8]) -> Result<[&[u8]; FIELDS.len()], &'static str> {
+    let mut values = [&[][..]; FIELDS.len()];
+    let mut rest = status;
+    for (field, value) in FIELDS.into_iter().zip(&mut values) {
+        *value = loop {
+            let end = memchr(b'\n', rest).ok_or(field)?;
+            let line = &rest[..end];
+            rest = &rest[end + 1..];
+            if let Some(value) = line.strip_prefix(field.as_bytes()).and_then(|line| line.strip_prefix(b":"))
+            {
+                break value;
+            }
+        };
+    }
+    Ok(values)
+}
+
+fn words(line: &[u8]) -> impl Iterator<Item = &[u8]> {
+    line.split(u8::is_ascii_whitespace).filter(|word| !word.is_empty())
+}
+
+fn number<T>(
+    field: &'static str,
+    digits: Option<&[u8]>,
+    parse: impl FnOnce(&str) -> Result<T, ParseIntError>,
+) -> Result<T, &'static str> {
+    let digits = digits.and_then(|digits| std::str::from_utf8(digits).ok()).ok_or(field)?;
+    parse(digits).map_err(|_| field)
 }
 
 /// The `flags` line of a descriptor's `fdinfo` (`proc_pid_fdinfo(5)`).
@@ -101,7 +121,7 @@ mod tests {
     }
 
     const STATUS: &str = "Name:\tUid:\t7 7 7 7\nUmask:\t0027\nTgid:\t50\nUid:\t1\t2\t3\t1000\nGid:\t4\t5\t6\t2000\n\
-        FDSize:\t64\nNStgid:\t50\t5\nNSpid:\t70\t7\nGroups:\t10 3000 \nCapEff:\t000001ffffffffff\n";
+        FDSize:\t64\nGroups:\t10 3000 \nNStgid:\t50\t5\nNSpid:\t70\t7\nCapEff:\t000001ffffffffff\n";
 
     #[test]
     fn the_file_system_ids_are_the_fourth() {

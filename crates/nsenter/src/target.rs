@@ -47,10 +47,13 @@ impl Scene<'_> {
     /// Opens what a call names: an `O_PATH` descriptor. Entries of procfs are refused with EPERM: they are the
     /// host's, and the agent's would be among them.
     pub fn open(&self, target: &Target) -> Result<OwnedFd, Errno> {
-        let opened = match &target.0 {
-            Name::Path { base, path, flags } => walk(self, base, path, *flags)?,
-            Name::Open(fd) => fcntl_dupfd_cloexec(fd.as_fd(), 0)?,
+        let (file, in_procfs) = match &target.0 {
+            Name::Path { base, path, flags } => {
+                let found = walk(self, base, path, *flags)?;
+                (found.file, found.in_procfs)
+            }
+            Name::Open(fd) => (fcntl_dupfd_cloexec(fd.as_fd(), 0)?, is_procfs(fd)?),
         };
-        if is_procfs(&opened)? { Err(Errno::PERM) } else { Ok(opened) }
+        if in_procfs { Err(Errno::PERM) } else { Ok(file) }
     }
 }

@@ -30,13 +30,25 @@ const NO_SYMLINKS_HERE: u64 = 0x2000;
 /// The kernel walks it, but refuses magic links. Only when it meets one, or finds nothing or nothing of use
 /// (`/proc/self` of the caller's procfs does not exist for us, or is ours) or an entry of procfs, the path is
 /// walked again one component at a time: what is the caller's own leads to what it means for the caller.
-pub(crate) fn walk(scene: &Scene<'_>, base: &Base, path: &CStr, flags: OFlags) -> Result<OwnedFd, Errno> {
-    match open(base.of(scene.caller()), path, flags) {
-        Ok(found) if !is_procfs(&found)? => Ok(found),
+pub(crate) fn walk(scene: &Scene<'_>, base: &Base, path: &CStr, flags: OFlags) -> Result<Found, Errno> {
+    match open(base.of(scene.caller()), path, flags).and_then(Found::new) {
+        Ok(found) if !found.in_procfs => Ok(found),
         Ok(_) | Err(Errno::LOOP | Errno::NOENT | Errno::NOTDIR) if !path.is_empty() => {
-            walk_slowly(scene, base, path, flags)
+            walk_slowly(scene, base, path, flags).and_then(Found::new)
         }
         refused => refused,
+    }
+}
+
+/// What a path leads to.
+pub(crate) struct Found {
+    pub(crate) file: OwnedFd,
+    pub(crate) in_procfs: bool,
+}
+
+impl Found {
+    fn new(file: OwnedFd) -> Result<Self, Errno> {
+        Ok(Self { in_procfs: is_procfs(&file)?, file })
     }
 }
 

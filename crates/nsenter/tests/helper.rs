@@ -55,9 +55,8 @@ fn capabilities_count_in_the_callers_namespace_and_nowhere_else() {
     let folder = folder();
     let made = folder.path().join("made");
     let inside = Inside::new(&["sleep", "60"]);
-    let listener = 0_u64;
-    let keeper = Keeper::new("capabilities", &listener);
-    let caller = Caller::open_kept(inside.tid(), keeper).unwrap();
+    let keeper = Keeper::new("capabilities");
+    let caller = Caller::open_kept(inside.tid(), &keeper).unwrap();
     assert_eq!(make_directory(&caller, &made), Ok(()));
     assert_eq!(owner(&made), (100_000, 100_000));
     let target = caller.target(AT_FDCWD, &c_path(&made), AtFlags::empty()).unwrap();
@@ -105,7 +104,7 @@ fn capabilities_count_in_the_callers_namespace_and_nowhere_else() {
     // What belongs to nobody in the namespace is out of reach of its root.
     let ours = tempfile::tempdir_in("/tmp").unwrap();
     assert_eq!(make_directory(&caller, ours.path().join("x")), Err(Error::Call(Errno::ACCESS)));
-    keeper.release();
+    drop(keeper);
 }
 
 #[test]
@@ -117,19 +116,18 @@ fn who_the_caller_is_counts_in_the_namespace() {
     for child in [&user, &other] {
         until(|| fs::read_to_string(format!("/proc/{}/comm", child.id())).unwrap().trim() == "sleep");
     }
-    let listener = 0_u64;
-    let keeper = Keeper::new("who", &listener);
+    let keeper = Keeper::new("who");
     for round in 0..3 {
         let make = |tid: u32, name: &str| {
             let path = folder.path().join(format!("{name}-{round}"));
-            let caller = Caller::open_kept(tid, keeper).unwrap();
+            let caller = Caller::open_kept(tid, &keeper).unwrap();
             make_directory(&caller, &path).map(|()| owner(path))
         };
         assert_eq!(make(user.id(), "user"), Ok((105_000, 105_000)));
         assert_eq!(make(other.id(), "other"), Err(Error::Call(Errno::ACCESS)));
         assert_eq!(make(inside.tid(), "root"), Ok((100_000, 100_000)));
     }
-    keeper.release();
+    drop(keeper);
     for child in [&mut user, &mut other] {
         child.kill().unwrap();
         child.wait().unwrap();
@@ -140,46 +138,47 @@ fn who_the_caller_is_counts_in_the_namespace() {
 fn an_id_that_the_namespace_does_not_have_is_refused_before_anything_is_done() {
     let inside = Inside::new(&["sleep", "60"]);
     let holder = inside.holder();
-    let listener = 0_u64;
-    let keeper = Keeper::new("unmapped", &listener);
-    let act = |tid: u32| {
+    let act = |tid: u32, keeper: &Keeper| {
         let caller = Caller::open_kept(tid, keeper).unwrap();
         caller.act(|| true, Capabilities::empty(), |_| Ok(()))
     };
-    assert_eq!(act(inside.tid()), Ok(()));
+    let keeper = Keeper::new("unmapped");
+    assert_eq!(act(inside.tid(), &keeper), Ok(()));
     // Its user is our root, who has no number there.
-    assert!(matches!(act(holder), Err(Error::NoHelper { step: "mapping its ids", .. })), "{:?}", act(holder));
-    assert_eq!(act(inside.tid()), Ok(()));
-    keeper.release();
+    let refused = act(holder, &keeper);
+    assert!(matches!(refused, Err(Error::NoHelper { step: "mapping its ids", .. })), "{refused:?}");
+    assert_eq!(act(inside.tid(), &keeper), Ok(()));
+    drop(keeper);
     // Unless the helper was born as it.
-    assert_eq!(act(holder), Ok(()));
-    keeper.release();
+    assert_eq!(act(holder, &Keeper::new("unmapped")), Ok(()));
 }
 
 #[test]
 fn one_process_acts_a_thousand_times_and_ends_with_its_keepers() {
     let inside = Inside::new(&["sleep", "60"]);
-    let listeners = [0_u64, 1];
-    let keepers = listeners.each_ref().map(|listener| Keeper::new("thousand", listener));
-    let helper = |keeper| {
+    let [one, another] = [Keeper::new("thousand"), Keeper::new("thousand")];
+    let helper = |keeper: &Keeper| {
         let caller = Caller::open_kept(inside.tid(), keeper).unwrap();
         caller.act(|| true, Capabilities::empty(), |_| Ok(getpid())).unwrap()
     };
-    let pids: BTreeSet<_> = (0..1000).map(|round| helper(keepers[round % 2]).as_raw_nonzero()).collect();
+    let pids: BTreeSet<_> =
+        (0..1000).map(|round| helper([&one, &another][round % 2]).as_raw_nonzero()).collect();
     assert_eq!(pids.len(), 1);
     let pid = pids.first().unwrap().get();
     assert_ne!(pid.cast_unsigned(), std::process::id());
     let process = format!("/proc/{pid}");
     let root = fs::read_link(format!("{process}/root")).unwrap();
     assert_eq!(root, Path::new("/proc"), "between calls it holds nothing of the container");
-    keepers[0].release();
+    drop(one);
     std::thread::sleep(std::time::Duration::from_millis(50));
     assert!(Path::new(&process).exists(), "the other keeps it");
-    keepers[1].release();
+    drop(another);
     until(|| !Path::new(&process).exists());
     // Another container has another, though the namespace is the same.
-    let others = [2_u64, 3].map(|listener| helper(Keeper::new("another", &listener)).as_raw_nonzero().get());
-    assert!(!others.contains(&pid));
+    let one = Keeper::new("thousand");
+    let pid = helper(&one);
+    assert_ne!(helper(&Keeper::new("another")), pid);
+    assert_eq!(helper(&one), pid);
 }
 
 #[test]
@@ -190,9 +189,8 @@ fn a_namespace_within_gives_nothing_around_it() {
     let nested = ["unshare", "--user", "--map-root-user", "sleep", "61"];
     let mut nested = inside.command(7000, &nested).spawn().unwrap();
     until(|| fs::read_to_string(format!("/proc/{}/comm", nested.id())).unwrap().trim() == "sleep");
-    let listener = 0_u64;
-    let keeper = Keeper::new("nested", &listener);
-    let caller = Caller::open_kept(nested.id(), keeper).unwrap();
+    let keeper = Keeper::new("nested");
+    let caller = Caller::open_kept(nested.id(), &keeper).unwrap();
     assert_eq!(
         caller.act(|| true, Capabilities::empty(), |_| Ok(capabilities(None)?.effective.bits())),
         caller.act(|| true, Capabilities::all(), |_| Ok(capabilities(None)?.effective.bits())),
@@ -203,7 +201,7 @@ fn a_namespace_within_gives_nothing_around_it() {
     chown(own.path(), Some(107_000), Some(107_000)).unwrap();
     let path = own.path().join("x");
     assert_eq!(make_directory(&caller, &path).map(|()| owner(path)), Ok((107_000, 107_000)));
-    keeper.release();
+    drop(keeper);
     nested.kill().unwrap();
     nested.wait().unwrap();
 }
@@ -212,9 +210,8 @@ fn a_namespace_within_gives_nothing_around_it() {
 fn what_counts_outside_only_is_done_without_what_the_caller_has_inside() {
     let folder = folder();
     let inside = Inside::new(&["sleep", "60"]);
-    let listener = 0_u64;
-    let keeper = Keeper::new("outside", &listener);
-    let caller = Caller::open_kept(inside.tid(), keeper).unwrap();
+    let keeper = Keeper::new("outside");
+    let caller = Caller::open_kept(inside.tid(), &keeper).unwrap();
     let have = || Ok((capabilities(None)?.effective, getpid()));
     let found = caller.act_outside(|| true, Capabilities::MKNOD, |_| have(), |_, found| Ok((found, have()?)));
     let ((inside_has, helper), outside) = found.unwrap();
@@ -239,7 +236,7 @@ fn what_counts_outside_only_is_done_without_what_the_caller_has_inside() {
     chown(folder.path().join("own"), Some(100_000), None).unwrap();
     assert_eq!(make(folder.path().join("own/null")), Ok(()));
     assert_eq!(owner(folder.path().join("own/null")), (100_000, 100_000));
-    keeper.release();
+    drop(keeper);
 }
 
 #[test]
@@ -247,9 +244,8 @@ fn a_panic_goes_on_at_home_and_the_helper_with_its_work() {
     let inside = Inside::new(&["sleep", "60"]);
     let tid = inside.tid();
     let work = std::thread::spawn(move || {
-        let listener = 0_u64;
-        let keeper = Keeper::new("panics", &listener);
-        let caller = Caller::open_kept(tid, keeper).unwrap();
+        let keeper = Keeper::new("panics");
+        let caller = Caller::open_kept(tid, &keeper).unwrap();
         let helper = || caller.act(|| true, Capabilities::empty(), |_| Ok(getpid())).unwrap();
         let before = helper();
         let caught = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
@@ -258,7 +254,7 @@ fn a_panic_goes_on_at_home_and_the_helper_with_its_work() {
         assert_eq!(caught.unwrap_err().downcast_ref(), Some(&"on purpose"));
         assert_eq!(helper(), before);
         assert!(!std::thread::panicking());
-        keeper.release();
+        drop(keeper);
     });
     work.join().unwrap();
 }
@@ -266,10 +262,9 @@ fn a_panic_goes_on_at_home_and_the_helper_with_its_work() {
 #[test]
 fn of_many_namespaces_of_one_container_those_used_last_keep_their_helpers() {
     let many: Vec<_> = (0..9).map(|_| Inside::new(&["sleep", "60"])).collect();
-    let listener = 0_u64;
-    let keeper = Keeper::new("many", &listener);
+    let keeper = Keeper::new("many");
     let helper = |inside: &Inside| {
-        let caller = Caller::open_kept(inside.tid(), keeper).unwrap();
+        let caller = Caller::open_kept(inside.tid(), &keeper).unwrap();
         caller.act(|| true, Capabilities::empty(), |_| Ok(getpid())).unwrap().as_raw_nonzero().get()
     };
     let is_there = |process: i32| Path::new(&format!("/proc/{process}")).exists();
@@ -279,7 +274,7 @@ fn of_many_namespaces_of_one_container_those_used_last_keep_their_helpers() {
     until(|| !is_there(first_eight[1]));
     assert!(is_there(first_eight[0]) && first_eight[2..].iter().copied().all(is_there) && is_there(ninth));
     assert_ne!(helper(&many[1]), first_eight[1], "it gets another");
-    keeper.release();
+    drop(keeper);
     until(|| !is_there(ninth));
 }
 
@@ -295,11 +290,10 @@ fn there_are_none_where_they_could_be_looked_into() {
         let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
         mount_change("/", private).unwrap();
         mount_bind(setting.path(), "/proc/sys/fs/suid_dumpable").unwrap();
-        let listener = 0_u64;
-        let keeper = Keeper::new("dumpable", &listener);
-        let caller = Caller::open_kept(tid, keeper).unwrap();
+        let keeper = Keeper::new("dumpable");
+        let caller = Caller::open_kept(tid, &keeper).unwrap();
         let refused = caller.act(|| true, Capabilities::empty(), |_| Ok(())).unwrap_err();
-        keeper.release();
+        drop(keeper);
         refused.to_string()
     });
     let refused = work.join().unwrap();
@@ -327,15 +321,14 @@ fn a_caller_that_could_not_be_acted_for_leaves_no_group_behind() {
     chown(members_only.path(), Some(100_000), Some(106_000)).unwrap();
     fs::set_permissions(members_only.path(), PermissionsExt::from_mode(0o070)).unwrap();
 
-    let listener = 0_u64;
-    let keeper = Keeper::new("groups", &listener);
-    let caller = |child: &std::process::Child| Caller::open_kept(child.id(), keeper).unwrap();
+    let keeper = Keeper::new("groups");
+    let caller = |child: &std::process::Child| Caller::open_kept(child.id(), &keeper).unwrap();
     let made = members_only.path().join("made");
     assert_eq!(make_directory(&caller(&other), &made), Err(Error::Call(Errno::ACCESS)));
     let refused = make_directory(&caller(&member), "/made");
     assert!(matches!(refused, Err(Error::NoHelper { step: "fchdir(root)", .. })), "{refused:?}");
     assert_eq!(make_directory(&caller(&other), &made), Err(Error::Call(Errno::ACCESS)));
-    keeper.release();
+    drop(keeper);
     for child in [&mut member, &mut other] {
         child.kill().unwrap();
         child.wait().unwrap();

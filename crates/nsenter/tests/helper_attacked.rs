@@ -9,7 +9,6 @@ use std::io::{BufRead, BufReader};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use rustix::io::Errno;
@@ -22,13 +21,13 @@ use inside::{Inside, until};
 const ASLEEP: [&str; 2] = ["sleep", "60"];
 
 /// The helper's process, which acts for `tid`.
-fn helper(tid: u32, keeper: Keeper<'_>) -> Result<u32, Error> {
+fn helper(tid: u32, keeper: &Keeper) -> Result<u32, Error> {
     let caller = Caller::open_kept(tid, keeper).unwrap();
     caller.act(|| true, Capabilities::empty(), |_| Ok(getpid().as_raw_nonzero().get().cast_unsigned()))
 }
 
 /// Acts until the other end of a pipe is closed.
-fn act_for_long(tid: u32, keeper: Keeper<'_>, until_closed: &OwnedFd) -> Result<usize, Error> {
+fn act_for_long(tid: u32, keeper: &Keeper, until_closed: &OwnedFd) -> Result<usize, Error> {
     let caller = Caller::open_kept(tid, keeper).unwrap();
     caller.act(|| true, Capabilities::empty(), |_| rustix::io::read(until_closed, &mut [0_u8; 1][..]))
 }
@@ -147,9 +146,8 @@ fn opened_inside(inside: &Inside, process: u32) -> String {
 #[test]
 fn its_container_cannot_look_into_it() {
     let inside = Inside::new(&ASLEEP);
-    let listener = 0_u64;
-    let keeper = Keeper::new("looked-into", &listener);
-    let process = helper(inside.tid(), keeper).unwrap();
+    let keeper = Keeper::new("looked-into");
+    let process = helper(inside.tid(), &keeper).unwrap();
     let control = opened_inside(&inside, inside.tid());
     for opened in
         ["/mem", "/fd\"", "/environ", "/root/", "ns/user", "process_vm_readv", "pidfd_getfd", "PTRACE_SEIZE"]
@@ -161,13 +159,13 @@ fn its_container_cannot_look_into_it() {
     let (reader, writer) = pipe().unwrap();
     let tid = inside.tid();
     std::thread::scope(|scope| {
-        let acts = scope.spawn(|| act_for_long(tid, keeper, &reader));
+        let acts = scope.spawn(|| act_for_long(tid, &keeper, &reader));
         until(|| fs::read_link(format!("/proc/{process}/root")).unwrap() != Path::new("/proc"));
         assert_eq!(opened_inside(&inside, process), "[]");
         drop(writer);
         assert_eq!(acts.join().unwrap(), Ok(0));
     });
-    keeper.release();
+    drop(keeper);
 }
 
 fn signal(inside: &Inside, signal: &str, process: u32) {
@@ -179,22 +177,21 @@ fn signal(inside: &Inside, signal: &str, process: u32) {
 fn its_container_can_kill_it_and_harms_nobody_else() {
     let inside = Inside::new(&ASLEEP);
     let tid = inside.tid();
-    let listeners = [0_u64, 1];
-    let keeper = Keeper::new("killed", &listeners[0]);
-    let others = Keeper::new("not-killed", &listeners[1]);
-    let bystander = helper(tid, others).unwrap();
-    let first = helper(tid, keeper).unwrap();
+    let keeper = Keeper::new("killed");
+    let others = Keeper::new("not-killed");
+    let bystander = helper(tid, &others).unwrap();
+    let first = helper(tid, &keeper).unwrap();
     for harmless in
         ["TERM", "INT", "SEGV", "ABRT", "QUIT", "USR1", "URG", "ALRM", "PIPE", "CHLD", "TSTP", "34"]
     {
         signal(&inside, harmless, first);
-        assert_eq!(helper(tid, keeper), Ok(first), "{harmless}");
+        assert_eq!(helper(tid, &keeper), Ok(first), "{harmless}");
     }
     let mut killed = vec![first];
     for deadly in ["KILL", "STOP"] {
         let (reader, writer) = pipe().unwrap();
         std::thread::scope(|scope| {
-            let acts = scope.spawn(|| act_for_long(tid, keeper, &reader));
+            let acts = scope.spawn(|| act_for_long(tid, &keeper, &reader));
             let process = *killed.last().unwrap();
             until(|| fs::read_link(format!("/proc/{process}/root")).unwrap() != Path::new("/proc"));
             signal(&inside, deadly, process);
@@ -203,10 +200,10 @@ fn its_container_can_kill_it_and_harms_nobody_else() {
             assert_eq!(outcome.map_err(Error::errno), Err(Errno::INTR));
         });
         drop(writer);
-        killed.push(helper(tid, keeper).unwrap());
+        killed.push(helper(tid, &keeper).unwrap());
     }
     // It is not replaced for ever.
-    let refused = (0..100).find_map(|_| match helper(tid, keeper) {
+    let refused = (0..100).find_map(|_| match helper(tid, &keeper) {
         Ok(process) => {
             signal(&inside, "KILL", process);
             until(|| !Path::new(&format!("/proc/{process}")).exists());
@@ -218,26 +215,22 @@ fn its_container_can_kill_it_and_harms_nobody_else() {
     });
     let bound = "the bound on helpers that were killed";
     assert!(matches!(refused, Some(Error::NoHelper { step, .. }) if step == bound), "{refused:?}");
-    assert_eq!(helper(tid, others), Ok(bystander));
-    keeper.release();
-    others.release();
+    assert_eq!(helper(tid, &others), Ok(bystander));
+    drop(keeper);
+    drop(others);
 }
 
 #[test]
 fn agent() {
     let [user, tid] = arguments()[..] else { return };
-    let listener = 0_u64;
-    let keeper = Keeper::new("dies", &listener);
+    let keeper = Keeper::new("dies");
     // A change of ids makes the kernel forget who is to die with whom.
-    let process = helper(user, keeper).unwrap();
-    assert_eq!(helper(tid, keeper), Ok(process));
+    let process = helper(user, &keeper).unwrap();
+    assert_eq!(helper(tid, &keeper), Ok(process));
     let (reader, _writer) = pipe().unwrap();
     println!("\nhelper: {process}");
-    let (send, receive) = channel::<()>();
-    std::thread::spawn(move || {
-        let _ = act_for_long(tid, Keeper::new("dies", &send), &reader);
-    });
-    let _ = receive.recv_timeout(Duration::from_secs(60));
+    std::thread::spawn(move || act_for_long(tid, &Keeper::new("dies"), &reader));
+    std::thread::sleep(Duration::from_secs(60));
 }
 
 #[test]

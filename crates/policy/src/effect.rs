@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use seccomp_agent_handlers::{
     AnyCall, Attributes, Directories, Executions, Freeze, HostFile, Modes, Mount, Nodes, Numbers, Openings,
-    Owners,
+    Owners, Sysinfo,
 };
 use seccomp_agent_recorder::InvalidName;
 use seccomp_agent_registry::Handler;
@@ -28,6 +28,7 @@ pub(crate) enum Family {
     Attributes,
     Open,
     Mount,
+    Sysinfo,
     ExecDelay,
     ExecAlert,
 }
@@ -71,7 +72,7 @@ pub enum RequestError {
 }
 
 impl Family {
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Directories,
         Self::Nodes,
         Self::Modes,
@@ -79,6 +80,7 @@ impl Family {
         Self::Attributes,
         Self::Open,
         Self::Mount,
+        Self::Sysinfo,
         Self::ExecDelay,
         Self::ExecAlert,
     ];
@@ -93,6 +95,7 @@ impl Family {
             Self::Attributes => "attributes",
             Self::Open => "open",
             Self::Mount => "mount",
+            Self::Sysinfo => "sysinfo",
             Self::ExecDelay => "exec-delay",
             Self::ExecAlert => "exec-alert",
         }
@@ -110,6 +113,7 @@ impl Family {
             }
             Self::Open => &["open", "openat", "openat2", "creat"],
             Self::Mount => &["mount"],
+            Self::Sysinfo => &["sysinfo"],
             Self::ExecDelay | Self::ExecAlert => &["execve", "execveat"],
         }
     }
@@ -134,6 +138,7 @@ impl Family {
             Self::Attributes => !grants.attributes.is_empty(),
             Self::Open => !grants.open.is_empty(),
             Self::Mount => !grants.mount.is_empty(),
+            Self::Sysinfo => grants.sysinfo,
             Self::ExecDelay => grants.exec_delay.is_some(),
             Self::ExecAlert => !grants.exec_alert.is_empty(),
         }
@@ -213,6 +218,7 @@ fn effect(family: Family, grants: &Grants, values: &BTreeMap<Field, String>) -> 
         Family::Open => openings(grants),
         // There is no other file system to choose from.
         Family::Mount => ("proc".to_owned(), Arc::new(Mount::procfs())),
+        Family::Sysinfo => ("of the container's cgroups".to_owned(), Arc::new(Sysinfo::of_cgroup())),
         Family::ExecDelay => {
             let grant = grants.exec_delay.as_ref();
             let pattern = grant.map_or_else(|| Glob::new(String::new()), |grant| grant.path.clone());

@@ -1,5 +1,8 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::kept::Kept;
 
 /// Whose listener it is: what the runtime said of the container when it handed the listener over
 /// (`ContainerProcessState` of the OCI runtime specification), bounded and parsed.
@@ -25,6 +28,7 @@ pub struct Container {
     pub annotations: BTreeMap<String, String>,
     /// `listenerMetadata` of the seccomp profile; empty if absent.
     pub metadata: String,
+    pub(crate) kept: Kept,
 }
 
 /// Where a runtime is with a container. Runtimes add values; those are kept as they are.
@@ -55,7 +59,25 @@ impl Container {
             bundle: PathBuf::new(),
             annotations: BTreeMap::new(),
             metadata: String::new(),
+            kept: Kept::default(),
         }
+    }
+
+    /// What handlers keep for this listener: one value of each type, made by whoever asks for it first, and dropped
+    /// with this object, when the listener has ended. A clone of the object keeps nothing of it.
+    ///
+    /// ```
+    /// # use std::sync::{Arc, Mutex};
+    /// # use seccomp_agent_registry::Container;
+    /// #[derive(Default)]
+    /// struct Seen(Mutex<Vec<u32>>);
+    ///
+    /// let container = Container::named("web");
+    /// container.keep(Seen::default).0.lock().unwrap().push(7);
+    /// assert_eq!(*container.keep(Seen::default).0.lock().unwrap(), [7]);
+    /// ```
+    pub fn keep<T: Send + Sync + 'static>(&self, make: impl FnOnce() -> T) -> Arc<T> {
+        self.kept.get_or_insert(make)
     }
 
     /// Whether the listener is of a process that `exec` added, not of the container's init.

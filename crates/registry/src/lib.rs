@@ -23,6 +23,7 @@
 mod call;
 mod container;
 mod handler;
+mod kept;
 mod notes;
 mod registry;
 mod verdict;
@@ -33,5 +34,5 @@ pub use handler::{Handler, Layer};
 pub use notes::{Excerpt, Noted, Notes, Notice};
 pub use registry::{Registry, UnknownSyscall};
 pub use seccomp_agent_notify::{Arch, Errno, Features, Notification, Syscall};
-pub use seccomp_agent_readarg::{Fields, Layout, Memory, ReadError};
+pub use seccomp_agent_readarg::{Fields, Layout, Memory, ReadError, WriteError};
 pub use verdict::Verdict;
