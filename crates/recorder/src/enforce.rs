@@ -5,6 +5,7 @@ use seccomp_agent_syscall::{Arch, Syscall};
 
 use crate::arguments::Arguments;
 use crate::closure::closure;
+use crate::observe::UNNOTIFIED;
 use crate::provenance::{Evidence, Provenance, Reason};
 use crate::recording::Recording;
 use crate::seen::Seen;
@@ -141,6 +142,11 @@ impl Enforce {
         for name in recording.amended() {
             allow(name, Reason::Amended);
         }
+        if recording.runtimes() != BTreeSet::from([EXACT]) {
+            for name in UNNOTIFIED {
+                allow(name, Reason::Unnotified);
+            }
+        }
         for name in self.target.needs(self.no_new_privs) {
             allow(name, Reason::Runtime);
         }
@@ -204,6 +210,9 @@ impl Enforce {
         (!is_everything).then(|| all.iter().map(|values| watched.conditions(values)).collect())
     }
 }
+
+/// What recordings call the launcher of this workspace, under which every call is seen.
+const EXACT: &str = "seccomp-agent";
 
 /// What was seen of each call that the machine runs.
 type Calls = BTreeMap<Syscall, Seen>;
@@ -316,6 +325,15 @@ mod tests {
         }
         let (profile, _) = machine().under(Target::Runc).with_no_new_privs().profile(&recording);
         assert!(allows(&profile, "execve") && !allows(&profile, "capset"));
+    }
+
+    #[test]
+    fn what_no_listener_of_a_runtime_shows_is_allowed() {
+        for (runtime, expected) in [("crun", true), ("seccomp-agent", false)] {
+            let (profile, why) = machine().under(Target::Crun).profile(&recorded(runtime, &[]));
+            assert_eq!(allows(&profile, "futex"), expected, "{runtime}");
+            assert_eq!(why.allowed.contains_key("futex"), expected, "{runtime}");
+        }
     }
 
     #[test]
