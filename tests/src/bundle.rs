@@ -120,6 +120,14 @@ impl Bundle {
         self
     }
 
+    /// Covers entries of the container's procfs: a directory, a file, and one that is read-only.
+    #[must_use]
+    pub fn covering_proc(mut self) -> Self {
+        self.config["linux"]["maskedPaths"] = json!(["/proc/bus", "/proc/interrupts"]);
+        self.config["linux"]["readonlyPaths"] = json!(["/proc/sys"]);
+        self
+    }
+
     /// The container's root filesystem.
     pub fn rootfs(&self) -> PathBuf {
         self.directory.join("rootfs")
@@ -138,7 +146,7 @@ impl Bundle {
     }
 
     /// Writes `config.json`, and returns the bundle's directory.
-    pub(crate) fn write(&self) -> anyhow::Result<&Path> {
+    pub fn write(&self) -> anyhow::Result<&Path> {
         let path = self.directory.join("config.json");
         std::fs::write(&path, serde_json::to_vec_pretty(&self.config)?)
             .with_context(|| format!("cannot write {}", path.display()))?;

@@ -1,7 +1,7 @@
 use std::time::Instant;
 
 use seccomp_agent_nsenter::{Caller, Error, Keeper};
-use seccomp_agent_registry::{Call, Errno, ReadError, Verdict};
+use seccomp_agent_registry::{Call, Errno, ReadError, Verdict, WriteError};
 
 use crate::limit::Limit;
 
@@ -12,6 +12,9 @@ pub enum Failure {
     /// An argument could not be read.
     #[error("reading an argument failed: {0}")]
     Argument(#[from] ReadError),
+    /// The answer could not be written into the caller's memory.
+    #[error("writing the answer failed: {0}")]
+    Answer(#[from] WriteError),
     /// Nothing could be done as the caller, or the kernel refused it.
     #[error(transparent)]
     Act(#[from] Error),
@@ -22,6 +25,7 @@ impl Failure {
     pub const fn errno(self) -> Errno {
         match self {
             Self::Argument(error) => error.errno(),
+            Self::Answer(error) => error.errno(),
             Self::Act(error) => error.errno(),
         }
     }
@@ -30,6 +34,7 @@ impl Failure {
     pub const fn is_ours(self) -> bool {
         match self {
             Self::Argument(error) => matches!(error, ReadError::Denied { .. } | ReadError::Failed { .. }),
+            Self::Answer(error) => matches!(error, WriteError::Denied { .. } | WriteError::Failed { .. }),
             Self::Act(error) => error.is_ours(),
         }
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use seccomp_agent_registry::{Call, Errno, Handler, Notice, Syscall, Verdict};
 
-use crate::cgroup::Cgroup;
+use crate::cgroup::Freezer;
 
 /// Any call, whatever its arguments are: the caller's container is frozen, so that somebody can look at it. When
 /// it is thawed, the call fails.
@@ -69,7 +69,7 @@ impl Handler for Freeze {
 fn freeze(call: &Call<'_>, frozen: &Mutex<Frozen>) {
     let found = match call.tid() {
         0 => return report(call, &"the caller is not visible in this pid namespace"),
-        tid => Cgroup::of_container(Path::new("/proc"), tid, call.container().init_pid),
+        tid => Freezer::of_container(Path::new("/proc"), tid, call.container().init_pid),
     };
     let mut cgroup = match found {
         Ok(cgroup) => cgroup,
@@ -113,7 +113,7 @@ fn take(frozen: &Mutex<Frozen>, made: &Made) -> bool {
     found.is_some_and(|index| frozen.remove(index).is_some())
 }
 
-fn told(call: &Call<'_>, cgroup: &Cgroup) {
+fn told(call: &Call<'_>, cgroup: &Freezer) {
     let (switch, thaw) = (cgroup.switch(), cgroup.thaw());
     let is_noted = call.note(|noted| {
         noted.asks(format_args!("frozen={:?} thaw={thaw}", switch.to_string_lossy()));

@@ -11,6 +11,7 @@
 //! | [`Attributes`] | `setxattr`, `removexattr` and their `l` and `f` forms | attributes by name prefix |
 //! | [`Openings`] | `open`, `openat`, `openat2`, `creat` | listed files, devices and directories of the host |
 //! | [`Mount`] | `mount`, `umount`, `umount2` | listed file systems, binds, and changes of those mounts |
+//! | [`Sysinfo`] | `sysinfo` | nothing: it tells of the container's limits |
 //! | [`Executions`] | `execve`, `execveat` | nothing: it delays and alerts |
 //! | [`AnyCall`] | any | nothing: it answers without looking |
 //! | [`Freeze`] | any | nothing: it freezes the container |
@@ -62,6 +63,7 @@ mod nodes;
 mod openings;
 mod owners;
 mod pattern;
+mod sysinfo;
 
 pub use any_call::AnyCall;
 pub use arguments::Numbers;
@@ -79,3 +81,4 @@ pub use openings::{HostFile, Openings, RelativePath};
 pub use owners::Owners;
 pub use pattern::Pattern;
 pub use seccomp_agent_nsenter::Capabilities;
+pub use sysinfo::Sysinfo;

@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use seccomp_agent_handlers::{
     AnyCall, Attributes, Directories, Executions, Freeze, HostFile, Modes, Nodes, Numbers, Openings, Owners,
+    Sysinfo,
 };
+use seccomp_agent_recorder::InvalidName;
 use seccomp_agent_registry::Handler;
 
 use crate::duration::Delay;
@@ -27,6 +29,7 @@ pub(crate) enum Family {
     Attributes,
     Open,
     Mount,
+    Sysinfo,
     ExecDelay,
     ExecAlert,
 }
@@ -61,13 +64,16 @@ pub enum RequestError {
     /// It is neither true nor false.
     #[error("{0:?} is neither true nor false")]
     Boolean(String),
+    /// It is no name of a recording.
+    #[error(transparent)]
+    Name(#[from] InvalidName),
     /// It needs another one that was not made.
     #[error("it takes {0} as well")]
     Incomplete(&'static str),
 }
 
 impl Family {
-    pub(crate) const ALL: [Self; 9] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Directories,
         Self::Nodes,
         Self::Modes,
@@ -75,6 +81,7 @@ impl Family {
         Self::Attributes,
         Self::Open,
         Self::Mount,
+        Self::Sysinfo,
         Self::ExecDelay,
         Self::ExecAlert,
     ];
@@ -89,6 +96,7 @@ impl Family {
             Self::Attributes => "attributes",
             Self::Open => "open",
             Self::Mount => "mount",
+            Self::Sysinfo => "sysinfo",
             Self::ExecDelay => "exec-delay",
             Self::ExecAlert => "exec-alert",
         }
@@ -106,16 +114,18 @@ impl Family {
             }
             Self::Open => &["open", "openat", "openat2", "creat"],
             Self::Mount => &["mount", "umount", "umount2"],
+            Self::Sysinfo => &["sysinfo"],
             Self::ExecDelay | Self::ExecAlert => &["execve", "execveat"],
         }
     }
 
-    /// Whose handler fulfils a request.
-    pub(crate) const fn of(key: Key) -> Self {
+    /// Whose handler fulfils a request, if one does.
+    pub(crate) const fn of(key: Key) -> Option<Self> {
         match key {
-            Key::MkdirTmpl => Self::Directories,
-            Key::ExecPattern | Key::ExecDuration => Self::ExecDelay,
-            Key::MountProc => Self::Mount,
+            Key::MkdirTmpl => Some(Self::Directories),
+            Key::ExecPattern | Key::ExecDuration => Some(Self::ExecDelay),
+            Key::MountProc => Some(Self::Mount),
+            Key::Record | Key::Complain => None,
         }
     }
 
@@ -129,6 +139,7 @@ impl Family {
             Self::Attributes => !grants.attributes.is_empty(),
             Self::Open => !grants.open.is_empty(),
             Self::Mount => !grants.mount.is_empty(),
+            Self::Sysinfo => grants.sysinfo,
             Self::ExecDelay => grants.exec_delay.is_some(),
             Self::ExecAlert => !grants.exec_alert.is_empty(),
         }
@@ -141,8 +152,8 @@ pub(crate) fn fulfil(grants: &mut Grants, honoured: &Honoured) -> Result<Origins
     for (key, (value, origin)) in honoured {
         let has_effect =
             fulfil_one(grants, honoured, *key, value).map_err(|error| (origin.clone(), error))?;
-        if has_effect {
-            origins.entry(Family::of(*key)).or_default().push(origin.clone());
+        if let Some(family) = Family::of(*key).filter(|_| has_effect) {
+            origins.entry(family).or_default().push(origin.clone());
         }
     }
     Ok(origins)
@@ -169,6 +180,8 @@ fn fulfil_one(grants: &mut Grants, honoured: &Honoured, key: Key, value: &str) -
             "false" => grants.mount.retain(|grant| !grant.is_proc()),
             other => return Err(RequestError::Boolean(other.to_owned())),
         },
+        // No handler's.
+        Key::Record | Key::Complain => return Ok(false),
     }
     Ok(true)
 }
@@ -205,6 +218,7 @@ fn effect(family: Family, grants: &Grants, values: &BTreeMap<Field, String>) -> 
         }
         Family::Open => openings(grants),
         Family::Mount => (joined(grants.mount.iter()), Arc::new(MountGrant::handler(&grants.mount))),
+        Family::Sysinfo => ("of the container's cgroups".to_owned(), Arc::new(Sysinfo::of_cgroup())),
         Family::ExecDelay => {
             let grant = grants.exec_delay.as_ref();
             let pattern = grant.map_or_else(|| Glob::new(String::new()), |grant| grant.path.clone());

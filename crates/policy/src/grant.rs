@@ -37,6 +37,8 @@ pub(crate) struct Grants {
     pub(crate) open: Vec<OpenGrant>,
     /// mount, umount2: file systems that can be mounted, and other kinds of mounts.
     pub(crate) mount: Vec<MountGrant>,
+    /// sysinfo: with the limits of the container's cgroups.
+    pub(crate) sysinfo: bool,
     /// execve, execveat: programs that start late.
     pub(crate) exec_delay: Option<ExecDelayGrant>,
     /// execve, execveat: programs whose start is told of in the audit, by the path as the caller writes it.

@@ -13,6 +13,8 @@
 //! - **Reading can block**, for as long as the caller likes: a page may be one that another thread of it
 //!   supplies (`userfaultfd(2)`). Hence nothing is read past a page boundary that need not be.
 //!
+//! A [`Writer`] puts an answer there, for the few calls whose result is more than a number.
+//!
 //! The parsing is in [`walk`], which knows no kernel: any [`Source`] of bytes will do.
 //!
 //! ```
@@ -32,9 +34,11 @@ pub mod walk;
 mod error;
 mod layout;
 mod memory;
+mod writer;
 
 pub use error::ReadError;
 pub use layout::{Fields, IoVector, Layout};
 pub use memory::Memory;
 pub use seccomp_agent_notify::{Arch, Errno};
 pub use walk::{MAX_BYTES, MAX_IO_VECTORS, MAX_STRINGS, PATH_MAX, Source};
+pub use writer::{WriteError, Writer};

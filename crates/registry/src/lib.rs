@@ -34,5 +34,5 @@ pub use handler::{Handler, Layer};
 pub use notes::{Excerpt, Noted, Notes, Notice};
 pub use registry::{Registry, UnknownSyscall};
 pub use seccomp_agent_notify::{Arch, Errno, Features, Notification, Syscall};
-pub use seccomp_agent_readarg::{Fields, Layout, Memory, ReadError};
+pub use seccomp_agent_readarg::{Fields, Layout, Memory, ReadError, WriteError};
 pub use verdict::Verdict;

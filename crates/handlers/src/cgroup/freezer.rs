@@ -1,40 +1,21 @@
-//! The cgroup of a container, found as the host sees it, and the freezer of either version of cgroups.
+//! The freezer of either version of cgroups.
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
-use std::os::unix::ffi::OsStringExt;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
+
+use crate::cgroup::mounts::Mounts;
+use crate::cgroup::places::{Places, is_root, is_within};
+use crate::cgroup::{CgroupError, Hierarchy, read};
 
 /// A cgroup that can be frozen, opened for that. See `cgroups(7)`, `cgroup.freeze` of the kernel's
 /// `cgroup-v2.rst` and `freezer-subsystem.rst`.
 #[derive(Debug)]
-pub(crate) struct Cgroup {
+pub(crate) struct Freezer {
     directory: PathBuf,
     version: Version,
     switch: File,
-}
-
-/// Why a container cannot be frozen.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub(crate) enum CgroupError {
-    /// An entry of procfs cannot be read.
-    #[error("{} cannot be read: {source}", path.display())]
-    Read { path: PathBuf, source: std::io::Error },
-    /// It is in no cgroup but the roots, or nothing that could freeze it is mounted.
-    #[error("it is in no cgroup that can be frozen")]
-    None,
-    /// The cgroup is not below what is mounted here, or outside the agent's cgroup namespace.
-    #[error("its cgroup {path:?} cannot be seen from here; the agent needs the host's cgroup namespace")]
-    OutOfSight { path: String },
-    /// Freezing it would freeze the agent.
-    #[error("its cgroup {path:?} is the agent's as well")]
-    Ours { path: String },
-    /// The freezer's file cannot be opened or written.
-    #[error("{} cannot be written: {source}", path.display())]
-    Write { path: PathBuf, source: std::io::Error },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,27 +29,22 @@ enum Version {
 /// How often to look whether all tasks have stopped.
 const INTERVAL: Duration = Duration::from_millis(2);
 
-impl Cgroup {
-    /// The cgroup of a container, of which thread `tid` has made a call and `init` is said to be the init (0 where
-    /// that is not known). `proc` is the procfs of our own pid namespace.
+impl Freezer {
+    /// That of a container, of which thread `tid` has made a call and `init` is said to be the init; see [`Places`].
+    /// `proc` is the procfs of our own pid namespace.
     ///
-    /// It is init's if that contains the caller's, or if init is the first process of the caller's pid namespace: a
-    /// number alone proves little, and may be anybody's by now. Otherwise it is the caller's own. The freezer's own
-    /// hierarchy comes first, since where it is mounted runtimes use it, and the place in the unified one may be that of
-    /// the whole runtime.
+    /// The freezer's own hierarchy comes first, since where it is mounted runtimes use it, and the place in the unified
+    /// one may be that of the whole runtime.
     pub(crate) fn of_container(proc: &Path, tid: u32, init: u32) -> Result<Self, CgroupError> {
-        let caller = Places::read(proc, &tid.to_string())?;
+        let places = Places::of_container(proc, tid, init)?;
         let ours = Places::read(proc, "self")?;
-        let places = match Places::read(proc, &init.to_string()) {
-            Ok(inits) if init != 0 && is_init_of(proc, init, tid, &inits, &caller) => inits,
-            _ => caller,
-        };
         let mounts = read(&proc.join("self/mountinfo"))?;
         for version in [Version::One, Version::Two] {
-            let Some(path) = places.of(version).filter(|path| !is_root(path)) else { continue };
-            let Some(all) = Mounts::of(&mounts, version) else { continue };
+            let hierarchy = version.hierarchy();
+            let Some(path) = places.of(hierarchy).filter(|path| !is_root(path)) else { continue };
+            let Some(all) = Mounts::of(&mounts, hierarchy) else { continue };
             let shown = || String::from_utf8_lossy(path).into_owned();
-            if ours.of(version).is_none_or(|ours| is_within(ours, path)) {
+            if ours.of(hierarchy).is_none_or(|ours| is_within(ours, path)) {
                 return Err(CgroupError::Ours { path: shown() });
             }
             // One mount may be read-only and another not.
@@ -76,7 +52,7 @@ impl Cgroup {
             let first = opened.reduce(Result::or);
             return first.unwrap_or_else(|| Err(CgroupError::OutOfSight { path: shown() }));
         }
-        Err(CgroupError::None)
+        Err(CgroupError::None("frozen"))
     }
 
     fn open(directory: PathBuf, version: Version) -> Result<Self, CgroupError> {
@@ -130,152 +106,19 @@ impl Cgroup {
 }
 
 impl Version {
+    const fn hierarchy(self) -> Hierarchy {
+        match self {
+            Self::One => Hierarchy::Of("freezer"),
+            Self::Two => Hierarchy::Unified,
+        }
+    }
+
     const fn switch(self) -> &'static str {
         match self {
             Self::One => "freezer.state",
             Self::Two => "cgroup.freeze",
         }
     }
-}
-
-/// Where a task is in the two hierarchies that can freeze, as `/proc/PID/cgroup` says.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct Places {
-    freezer: Option<Vec<u8>>,
-    unified: Option<Vec<u8>>,
-}
-
-impl Places {
-    fn read(proc: &Path, task: &str) -> Result<Self, CgroupError> {
-        Ok(Self::parse(&read(&proc.join(task).join("cgroup"))?))
-    }
-
-    /// Lines are `NUMBER:CONTROLLER,…:PATH`, without controllers for the unified hierarchy.
-    fn parse(text: &[u8]) -> Self {
-        let mut places = Self::default();
-        for line in text.split(|byte| *byte == b'\n') {
-            let mut parts = line.splitn(3, |byte| *byte == b':');
-            let (Some(number), Some(controllers), Some(path)) = (parts.next(), parts.next(), parts.next())
-            else {
-                continue;
-            };
-            if number == b"0" && controllers.is_empty() {
-                places.unified = Some(path.to_vec());
-            } else if controllers.split(|byte| *byte == b',').any(|controller| controller == b"freezer") {
-                places.freezer = Some(path.to_vec());
-            }
-        }
-        places
-    }
-
-    fn of(&self, version: Version) -> Option<&[u8]> {
-        match version {
-            Version::One => self.freezer.as_deref(),
-            Version::Two => self.unified.as_deref(),
-        }
-    }
-
-    /// Whether `other` is nowhere but in or below these. A root, which contains everything, proves nothing.
-    fn contain(&self, other: &Self) -> bool {
-        [Version::One, Version::Two].into_iter().all(|version| match (self.of(version), other.of(version)) {
-            (Some(outer), Some(inner)) => is_within(inner, outer) && is_root(outer) == is_root(inner),
-            (outer, inner) => outer.is_none() && inner.is_none(),
-        })
-    }
-}
-
-fn is_init_of(proc: &Path, init: u32, tid: u32, inits: &Places, callers: &Places) -> bool {
-    let namespace = |task: u32| {
-        let data = std::fs::metadata(proc.join(task.to_string()).join("ns/pid")).ok()?;
-        Some((data.dev(), data.ino()))
-    };
-    let is_first = || {
-        let theirs = namespace(tid);
-        theirs.is_some() && theirs == namespace(init) && innermost_pid(proc, init) == Some(1)
-    };
-    inits.contain(callers) || is_first()
-}
-
-/// A process's id in its own pid namespace (`NSpid`, `proc_pid_status(5)`); `None` for one of ours.
-fn innermost_pid(proc: &Path, process: u32) -> Option<u32> {
-    let status = std::fs::read(proc.join(process.to_string()).join("status")).ok()?;
-    let line = status.split(|byte| *byte == b'\n').find_map(|line| line.strip_prefix(b"NSpid:"))?;
-    std::str::from_utf8(line).ok()?.split_whitespace().skip(1).last()?.parse().ok()
-}
-
-/// Whether `inner` is `outer` or below it. Paths that begin with `/..` lead out of our cgroup namespace.
-fn is_within(inner: &[u8], outer: &[u8]) -> bool {
-    let outer = outer.strip_suffix(b"/").unwrap_or(outer);
-    inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest[0] == b'/')
-}
-
-/// The root, or what lies above that of our cgroup namespace and so contains us.
-fn is_root(path: &[u8]) -> bool {
-    path.split(|byte| *byte == b'/').all(|name| matches!(name, b"" | b".."))
-}
-
-/// Where a hierarchy is mounted: which cgroup, and on which directory.
-struct Mounts(Vec<(Vec<u8>, PathBuf)>);
-
-impl Mounts {
-    /// From lines of `/proc/self/mountinfo`; `None` where it is not mounted.
-    fn of(mountinfo: &[u8], version: Version) -> Option<Self> {
-        let found = mountinfo.split(|byte| *byte == b'\n').filter_map(|line| {
-            let fields: Vec<&[u8]> = line.split(|byte| *byte == b' ').collect();
-            let dash = fields.iter().position(|field| *field == b"-")?;
-            let is_it = match (version, *fields.get(dash + 1)?) {
-                (Version::Two, b"cgroup2") => true,
-                (Version::One, b"cgroup") => {
-                    let options = *fields.get(dash + 3)?;
-                    options.split(|byte| *byte == b',').any(|option| option == b"freezer")
-                }
-                _ => false,
-            };
-            let point = std::ffi::OsString::from_vec(unescaped(fields.get(4)?));
-            is_it.then(|| (unescaped(fields[3]), PathBuf::from(point)))
-        });
-        let found: Vec<_> = found.collect();
-        (!found.is_empty()).then_some(Self(found))
-    }
-
-    /// The directories of a cgroup.
-    fn find(&self, path: &[u8]) -> impl Iterator<Item = PathBuf> {
-        self.0.iter().filter_map(|(root, point)| {
-            if !is_within(path, root) {
-                return None;
-            }
-            let root = root.strip_suffix(b"/").unwrap_or(root);
-            let below = path[root.len()..].strip_prefix(b"/").unwrap_or_default();
-            if below.split(|byte| *byte == b'/').any(|name| name == b"..") {
-                return None;
-            }
-            Some(point.join(std::ffi::OsString::from_vec(below.to_vec())))
-        })
-    }
-}
-
-/// Spaces and the like are three octal digits behind a backslash (`proc_pid_mountinfo(5)`).
-fn unescaped(text: &[u8]) -> Vec<u8> {
-    let mut plain = Vec::with_capacity(text.len());
-    let mut rest = text;
-    while let Some((first, others)) = rest.split_first() {
-        let digits = others.get(..3).and_then(|digits| std::str::from_utf8(digits).ok());
-        match digits.and_then(|digits| u8::from_str_radix(digits, 8).ok()) {
-            Some(byte) if *first == b'\\' => {
-                plain.push(byte);
-                rest = &others[3..];
-            }
-            _ => {
-                plain.push(*first);
-                rest = others;
-            }
-        }
-    }
-    plain
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, CgroupError> {
-    std::fs::read(path).map_err(|source| CgroupError::Read { path: path.to_owned(), source })
 }
 
 #[cfg(test)]
@@ -322,7 +165,7 @@ mod tests {
         }
 
         fn find(&self) -> Result<String, String> {
-            match Cgroup::of_container(&self.proc(), CALLER, INIT) {
+            match Freezer::of_container(&self.proc(), CALLER, INIT) {
                 Ok(found) => Ok(found.directory.strip_prefix(self.0.path()).unwrap().display().to_string()),
                 Err(error) => Err(error.to_string()),
             }
@@ -426,7 +269,7 @@ mod tests {
         ] {
             let folder = tempfile::tempdir_in("/tmp").unwrap();
             fs::write(folder.path().join(version.switch()), "").unwrap();
-            let mut cgroup = Cgroup::open(folder.path().to_owned(), version).unwrap();
+            let mut cgroup = Freezer::open(folder.path().to_owned(), version).unwrap();
             cgroup.freeze().unwrap();
             assert_eq!(fs::read_to_string(cgroup.switch()).unwrap(), word);
             fs::write(folder.path().join(state), "FREEZING\nfrozen 0\n").unwrap();
