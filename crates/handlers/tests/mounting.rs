@@ -48,7 +48,7 @@ thread_local! {
     static TABLE: RefCell<Option<fs::File>> = const { RefCell::new(None) };
 }
 
-/// What `calls` say and leave behind, natively by callers with CAP_SYS_ADMIN and emulated without it.
+/// What `calls` say and leave behind, natively by callers with `CAP_SYS_ADMIN` and emulated without it.
 fn compare(names: &[&str], calls: fn(&mut Said)) {
     for name in names {
         let base = kind(name);

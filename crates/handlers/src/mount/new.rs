@@ -16,7 +16,7 @@ use super::layers::Layers;
 use super::ours::{Made, Origin, Ours};
 use super::refuse;
 use super::request::Request;
-use super::table;
+use super::table::{self, Line};
 use crate::emulate::Failure;
 
 /// Mounts a file system that is granted, made as the caller, in the caller's namespaces.
@@ -46,7 +46,7 @@ pub(super) fn mount_new(
         _ => mount,
     };
     let made = Made { is_locked, ..Made::of(Origin::FileSystem(kind), new.forced) };
-    ours.attach(call, namespace, &mount, &target, made)?;
+    ours.attach(call, namespace, &mount, &target, new.lines, made)?;
     Ok(Verdict::Return(0))
 }
 
@@ -56,6 +56,8 @@ struct New {
     options: Vec<MountOption>,
     flags: MountFlags,
     forced: MountAttrFlags,
+    /// The mounts of the namespace, where they have been read.
+    lines: Vec<Line>,
     covers: Option<Covers>,
     pids: Option<PidNamespace>,
     pids_by_option: bool,
@@ -79,10 +81,10 @@ impl New {
             // Those of the whole machine.
             return refuse(call, "the container has no cgroup namespace of its own");
         }
-        let mut covers = None;
+        let (mut lines, mut covers) = (Vec::new(), None);
         if kind.is_of_the_kernel() {
             let own = ours.numbers();
-            let lines = table::parse(&namespace.table()?);
+            lines = table::parse(&namespace.table()?);
             covers = Covers::of(kind, &lines, |number| own.contains(&number));
             match &covers {
                 Some(covers) if covers.read_only => forced |= MountAttrFlags::MOUNT_ATTR_RDONLY,
@@ -97,7 +99,17 @@ impl New {
         }
         let pids = (kind == FileSystem::Proc).then(|| caller.pid_namespace()).transpose()?;
         let pids_by_option = call.features().proc_pidns;
-        Ok(Self { kind, options, flags: request.flags, forced, covers, pids, pids_by_option, depends_on })
+        Ok(Self {
+            kind,
+            options,
+            flags: request.flags,
+            forced,
+            lines,
+            covers,
+            pids,
+            pids_by_option,
+            depends_on,
+        })
     }
 
     /// While acting: makes the mount, and finds where it is to be attached.
