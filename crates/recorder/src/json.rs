@@ -117,6 +117,8 @@ struct RawFacts {
     calls: BTreeMap<String, BTreeMap<String, RawSeen>>,
     #[serde(default, skip_serializing_if = "is_zero")]
     elsewhere: u64,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    partial: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -183,6 +185,7 @@ impl From<&Facts> for RawFacts {
             workloads: facts.workloads.clone(),
             calls,
             elsewhere: facts.elsewhere,
+            partial: facts.is_partial,
         }
     }
 }
@@ -205,7 +208,8 @@ fn told_apart(raw: Raw) -> Result<Recording, String> {
 fn added_up(raw: RawAddedUp) -> Result<Recording, String> {
     let RawAddedUp { runs, runtimes, calls, elsewhere, .. } = raw;
     let labels = BTreeSet::new;
-    let facts = RawFacts { runtimes, images: labels(), workloads: labels(), calls, elsewhere };
+    let facts =
+        RawFacts { runtimes, images: labels(), workloads: labels(), calls, elsewhere, partial: false };
     let earlier = earlier(RawEarlier { runs, ids: BTreeSet::new(), facts })?;
     Ok(Recording { runs: BTreeMap::new(), earlier })
 }
@@ -243,8 +247,8 @@ fn facts(raw: RawFacts, runs: u64) -> Result<Facts, String> {
             }
         }
     }
-    let RawFacts { runtimes, images, workloads, elsewhere, .. } = raw;
-    Ok(Facts { runtimes, images, workloads, calls, elsewhere })
+    let RawFacts { runtimes, images, workloads, elsewhere, partial: is_partial, .. } = raw;
+    Ok(Facts { runtimes, images, workloads, calls, elsewhere, is_partial })
 }
 
 fn call(arch: Arch, name: &str) -> Result<Syscall, String> {
