@@ -144,6 +144,9 @@ impl Enforce {
                 allow(name, Reason::Unnotified);
             }
         }
+        for name in recording.amended() {
+            allow(name, Reason::Amended);
+        }
         for name in self.target.needs(self.no_new_privs) {
             allow(name, Reason::Runtime);
         }
@@ -286,6 +289,17 @@ mod tests {
 
     fn allows(profile: &Profile, name: &str) -> bool {
         action(profile, Arch::X86_64, name, [0; 6]) == Action::Allow
+    }
+
+    #[test]
+    fn what_was_amended_is_allowed_whatever_its_arguments() {
+        let seen = Arguments::Values(BTreeSet::from([vec![2, 1, 0]]));
+        let mut recording = recorded("runc", &[(Arch::X86_64, "socket", Some(seen))]);
+        recording.amend("socket").unwrap();
+        recording.amend("mkdir").unwrap();
+        let (profile, why) = machine().with_arguments().profile(&recording);
+        assert_eq!(why.allowed["mkdir"], [Reason::Amended]);
+        assert!(profile.rules[0].names.contains(&"socket".to_owned()));
     }
 
     #[test]

@@ -79,6 +79,8 @@ struct Raw {
     runs: BTreeMap<String, RawFacts>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     earlier: Option<RawEarlier>,
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    amended: BTreeSet<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -165,6 +167,7 @@ impl From<&Recording> for Raw {
             version: VERSION,
             runs: recording.runs.iter().map(|(id, facts)| (id.to_string(), facts.into())).collect(),
             earlier: (*runs > 0).then_some(earlier),
+            amended: recording.amended.clone(),
         }
     }
 }
@@ -199,10 +202,14 @@ fn told_apart(raw: Raw) -> Result<Recording, String> {
         runs.insert(parsed(&id)?, facts(raw, 1)?);
     }
     let earlier = raw.earlier.map(earlier).transpose()?.unwrap_or_default();
-    match runs.keys().find(|id| earlier.ids.contains(id)) {
-        Some(id) => Err(format!("the run {id} is there twice")),
-        None => Ok(Recording { runs, earlier }),
+    if let Some(id) = runs.keys().find(|id| earlier.ids.contains(id)) {
+        return Err(format!("the run {id} is there twice"));
     }
+    let mut recording = Recording { runs, earlier, amended: BTreeSet::new() };
+    for name in &raw.amended {
+        recording.amend(name).map_err(|unknown| unknown.to_string())?;
+    }
+    Ok(recording)
 }
 
 fn added_up(raw: RawAddedUp) -> Result<Recording, String> {
@@ -211,7 +218,7 @@ fn added_up(raw: RawAddedUp) -> Result<Recording, String> {
     let facts =
         RawFacts { runtimes, images: labels(), workloads: labels(), calls, elsewhere, partial: false };
     let earlier = earlier(RawEarlier { runs, ids: BTreeSet::new(), facts })?;
-    Ok(Recording { runs: BTreeMap::new(), earlier })
+    Ok(Recording { earlier, ..Recording::default() })
 }
 
 fn earlier(raw: RawEarlier) -> Result<Earlier, String> {

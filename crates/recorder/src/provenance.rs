@@ -47,6 +47,8 @@ pub enum Reason {
     Starting(Evidence),
     /// The runtime may need it before it has started the program.
     Runtime,
+    /// Somebody allowed it by hand.
+    Amended,
     /// The base allows it.
     Base,
     /// A program must be able to end.

@@ -1,6 +1,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 
-use seccomp_agent_syscall::{Arch, Syscall};
+use seccomp_agent_syscall::{Arch, Syscall, is_known_name, nearest};
 
 use crate::facts::{Facts, MAX_LABEL};
 use crate::run_id::RunId;
@@ -13,6 +13,16 @@ use crate::seen::Seen;
 pub struct Recording {
     pub(crate) runs: BTreeMap<RunId, Facts>,
     pub(crate) earlier: Earlier,
+    /// Names of calls that somebody allowed by hand.
+    pub(crate) amended: BTreeSet<String>,
+}
+
+/// A name that no architecture has a call of.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{name:?} is no system call{}", meant(.name))]
+pub struct UnknownCall {
+    /// The name.
+    pub name: String,
 }
 
 /// Runs that are no longer told apart.
@@ -38,7 +48,7 @@ impl Recording {
     }
 
     pub(crate) fn of_run(id: RunId, facts: Facts) -> Self {
-        Self { runs: [(id, facts)].into(), earlier: Earlier::default() }
+        Self { runs: [(id, facts)].into(), ..Self::default() }
     }
 
     /// Says which runtime started the container, such as `runc`.
@@ -80,6 +90,7 @@ impl Recording {
 
     /// Only the newest runs, at most so many of those that are kept apart: what older ones alone did is forgotten. Runs
     /// of which only a [part](Self::partially) was looked at come with the whole one before them, and do not count.
+    /// What was allowed by hand stays.
     #[must_use]
     pub fn newest(&self, most: usize) -> Self {
         let mut whole = 0;
@@ -89,7 +100,7 @@ impl Recording {
             has_room
         });
         let runs = runs.map(|(id, facts)| (*id, facts.clone())).collect();
-        Self { runs, earlier: Earlier::default() }
+        Self { runs, earlier: Earlier::default(), amended: self.amended.clone() }
     }
 
     /// The runtimes that started them, as far as it is known.
@@ -136,6 +147,36 @@ impl Recording {
         self.facts().fold(0, |sum, facts| sum.saturating_add(facts.elsewhere))
     }
 
+    /// Has profiles allow a call that no run has shown; whether they did not before.
+    pub fn amend(&mut self, name: &str) -> Result<bool, UnknownCall> {
+        if !is_known_name(name) {
+            return Err(UnknownCall { name: name.to_owned() });
+        }
+        Ok(self.amended.insert(name.to_owned()))
+    }
+
+    /// Takes an amendment back; whether there was one.
+    pub fn withdraw(&mut self, name: &str) -> bool {
+        self.amended.remove(name)
+    }
+
+    /// The calls that were allowed by hand, by name.
+    pub fn amended(&self) -> impl Iterator<Item = &str> {
+        self.amended.iter().map(String::as_str)
+    }
+
+    /// Forgets the calls that were last seen before this time, in seconds since 1970, and returns them. The runs stay:
+    /// they are what shows that the calls are no longer made.
+    pub fn forget_before(&mut self, time: u64) -> Vec<Syscall> {
+        let calls = self.calls();
+        let old = calls.into_iter().filter(|(_, seen)| seen.last < time).map(|(syscall, _)| syscall);
+        let old: Vec<_> = old.collect();
+        for facts in self.runs.values_mut().chain([&mut self.earlier.facts]) {
+            facts.calls.retain(|syscall, _| !old.contains(syscall));
+        }
+        old
+    }
+
     /// Adds the runs of another recording. Those that are known already are completed and count once; in whichever
     /// order recordings are merged, the result is the same.
     ///
@@ -146,6 +187,7 @@ impl Recording {
         for (id, facts) in &other.runs {
             self.runs.entry(*id).or_default().join(facts);
         }
+        self.amended.extend(other.amended.iter().cloned());
         self.earlier.merge(&other.earlier);
         let (apart, added_up) =
             std::mem::take(&mut self.runs).into_iter().partition(|(id, _)| !self.earlier.ids.contains(id));
@@ -206,6 +248,12 @@ impl Earlier {
         }
     }
 }
+
+fn meant(name: &str) -> String {
+    let all = Arch::all().flat_map(Syscall::all).filter_map(Syscall::name);
+    nearest(name, all).map(|meant| format!(", did you mean {meant:?}?")).unwrap_or_default()
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
@@ -268,7 +316,9 @@ pub(crate) mod tests {
     pub(crate) fn recording() -> impl Strategy<Value = Recording> {
         let id = (0..6_u8).prop_map(|digit| format!("{digit:032x}").parse::<RunId>().unwrap());
         let runs = btree_map(id, facts(), 0..5);
-        runs.prop_map(|runs| Recording { runs, earlier: Earlier::default() })
+        let amended =
+            btree_set(proptest::sample::select(&["read", "mkdir"][..]).prop_map(str::to_owned), 0..3);
+        (runs, amended).prop_map(|(runs, amended)| Recording { runs, earlier: Earlier::default(), amended })
     }
 
     fn merged(a: &Recording, b: &Recording) -> Recording {
@@ -293,7 +343,27 @@ pub(crate) mod tests {
         assert_eq!(run(1, false).partially(), run(1, true));
     }
 
+    #[test]
+    fn a_misspelt_call_is_not_amended_and_what_was_meant_is_named() {
+        let mut recording = Recording::new();
+        let message = recording.amend("opneat").unwrap_err().to_string();
+        assert!(message.contains("\"opneat\"") && message.contains("\"openat\""), "{message}");
+        assert_eq!((recording.amend("openat"), recording.amend("openat")), (Ok(true), Ok(false)));
+        assert!(recording.withdraw("openat") && !recording.withdraw("openat"));
+    }
+
     proptest! {
+        #[test]
+        fn what_is_forgotten_was_last_seen_before_and_the_rest_stays(a in recording(), time in 8..13_u64) {
+            let mut left = a.clone();
+            let forgotten = left.forget_before(time);
+            for (call, seen) in a.calls() {
+                prop_assert_eq!(forgotten.contains(&call), seen.last < time);
+                prop_assert_eq!(left.seen(call), Some(seen).filter(|seen| seen.last >= time));
+            }
+            prop_assert_eq!(left.runs(), a.runs());
+        }
+
         #[test]
         fn merging_is_the_same_in_either_order(a in recording(), b in recording()) {
             prop_assert_eq!(merged(&a, &b), merged(&b, &a));

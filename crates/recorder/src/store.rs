@@ -260,6 +260,14 @@ impl Store {
     }
 }
 
+impl Recording {
+    /// Reads the recording in a file, which may be one of another machine's.
+    pub fn read(path: &Path) -> Result<Self, StoreError> {
+        let missing = || failed("opening", path)(io::ErrorKind::NotFound.into());
+        read_file(path)?.ok_or_else(missing)
+    }
+}
+
 fn read_file(path: &Path) -> Result<Option<Recording>, StoreError> {
     let file = match OpenOptions::new().read(true).custom_flags(no_follow()).open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
