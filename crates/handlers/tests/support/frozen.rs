@@ -4,14 +4,15 @@ use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
-/// A frozen ext4 of its own. It thaws when this is dropped or its process ends, however that comes about, and is gone.
+/// A frozen ext4 of its own. It thaws when this is dropped, and is gone.
 pub(crate) struct Frozen {
     keeper: Child,
     folder: tempfile::TempDir,
 }
 
-/// Freezes the file system of the image `$1` at `$2`, until its input ends. A machine that is a container itself may
-/// have the loop devices and not their nodes.
+/// Freezes the file system of the image `$1` at `$2` until its input ends, or for a minute: a test that is killed
+/// while one of its threads waits for that file system keeps all its descriptors. A machine that is a container itself
+/// may have the loop devices and not their nodes.
 const KEEPER: &str = r#"
 set -e
 [ -e /dev/loop-control ] || mknod /dev/loop-control c 10 237
@@ -25,9 +26,10 @@ trap 'umount --lazy "$2" || :; losetup --detach "$device"' EXIT
 mount -t ext4 "$device" "$2"
 chmod 777 "$2"
 fsfreeze --freeze "$2"
-trap 'fsfreeze --unfreeze "$2"; umount --lazy "$2"; losetup --detach "$device"' EXIT
+trap 'fsfreeze --unfreeze "$2" || :; umount --lazy "$2" || :; losetup --detach "$device"' EXIT
+trap 'exit 1' TERM INT HUP
 echo frozen
-read -r line || :
+timeout 60 cat || :
 "#;
 
 impl Frozen {
@@ -59,6 +61,11 @@ impl Drop for Frozen {
     fn drop(&mut self) {
         drop(self.keeper.stdin.take());
         let ended = self.keeper.wait();
+        if !ended.as_ref().is_ok_and(std::process::ExitStatus::success) {
+            // It may have been killed, and nobody could remove what is frozen.
+            let _thawed = Command::new("/usr/sbin/fsfreeze").arg("--unfreeze").arg(self.place()).status();
+            let _gone = Command::new("/bin/umount").arg("--lazy").arg(self.place()).status();
+        }
         if !std::thread::panicking() {
             assert!(ended.unwrap().success(), "it has not thawed");
         }
