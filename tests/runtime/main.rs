@@ -16,6 +16,7 @@ mod metrics;
 mod oci_runtime;
 mod peer;
 mod recorded;
+mod recorded_programs;
 mod recording;
 mod runtimes;
 mod shutdown;
