@@ -257,3 +257,25 @@ fn wrong_usage_is_2() {
         assert_eq!(agent(directory.path(), words).status.code(), Some(2), "{words:?}");
     }
 }
+
+#[test]
+fn a_complaining_profile_leaves_to_the_agent_what_was_not_recorded() {
+    let directory = recordings();
+    let words = ["profile", "web", "--for", "runc", "--complain", "--listener-path", "/run/other.socket"];
+    let profile = parsed(&said(&directory, &words));
+    assert_eq!(profile["listenerMetadata"], "COMPLAIN=web");
+    assert_eq!(profile["listenerPath"], "/run/other.socket");
+    assert_eq!(profile["defaultAction"], "SCMP_ACT_ERRNO");
+    let action = |call: &str| {
+        let rules = profile["syscalls"].as_array().unwrap();
+        let rule = rules.iter().find(|rule| rule["names"].as_array().unwrap().contains(&call.into()));
+        rule.map(|rule| rule["action"].as_str().unwrap().to_owned())
+    };
+    for (call, expected) in
+        [("mkdir", "SCMP_ACT_ALLOW"), ("write", "SCMP_ACT_ALLOW"), ("rmdir", "SCMP_ACT_NOTIFY")]
+    {
+        assert_eq!(action(call).as_deref(), Some(expected), "{call}");
+    }
+    let plain = parsed(&said(&directory, &["profile", "web"]));
+    assert!(plain["listenerPath"].is_null(), "{plain}");
+}
