@@ -156,6 +156,13 @@ fn runs_of_files_and_directories_are_added_and_nothing_if_one_is_wrong() {
 #[test]
 fn what_was_not_seen_for_long_is_dropped_after_it_was_looked_at() {
     let directory = recordings();
+    let path = directory.path().join("web.json");
+    let whole = fs::read_to_string(&path).unwrap();
+    // Without a run since then, nothing is known of what is still used.
+    fs::write(&path, whole.replace(&"1".repeat(32), &format!("{:0>32}", "1"))).unwrap();
+    let message = refused(&directory, &["reset", "web", "--before", "2024-01-01"]);
+    assert!(message.contains("no run in which all calls"), "{message}");
+    fs::write(&path, whole).unwrap();
     let text = said(&directory, &["reset", "web", "--before", "2024-01-01", "--dry-run"]);
     assert!(text.contains("1 of 3 calls would be") && text.contains("mkdir"), "{text}");
     assert_eq!(calls(&directory, "web"), ["mkdir", "read", "socket"]);

@@ -165,6 +165,12 @@ impl Recording {
         self.amended.iter().map(String::as_str)
     }
 
+    /// Whether any run that began at this time or later, in seconds since 1970, was looked at as a whole, so that a call
+    /// that has not been seen since then was not made either.
+    pub fn has_whole_run_since(&self, time: u64) -> bool {
+        self.runs.iter().any(|(id, facts)| id.began() >= time && !facts.is_partial)
+    }
+
     /// Forgets the calls that were last seen before this time, in seconds since 1970, and returns them. The runs stay:
     /// they are what shows that the calls are no longer made.
     pub fn forget_before(&mut self, time: u64) -> Vec<Syscall> {
@@ -341,6 +347,9 @@ pub(crate) mod tests {
             assert_eq!(all.newest(most).runs(), expected, "{most}");
         }
         assert_eq!(run(1, false).partially(), run(1, true));
+        let now = Recording::of_run(RunId::now(), Facts::default());
+        assert!(now.has_whole_run_since(1) && !now.has_whole_run_since(u64::MAX));
+        assert!(!now.partially().has_whole_run_since(1));
     }
 
     #[test]
