@@ -62,7 +62,7 @@ pub(crate) fn write(
     write_as(enforce, recording, output, |profile| profile)
 }
 
-/// [`write`], of what becomes of the profile.
+/// [`write()`], of what becomes of the profile.
 #[allow(clippy::print_stdout)] // What the user asked for.
 pub(crate) fn write_as(
     enforce: &Enforce,
