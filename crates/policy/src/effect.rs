@@ -5,8 +5,8 @@ use std::ffi::CString;
 use std::sync::Arc;
 
 use seccomp_agent_handlers::{
-    AnyCall, Attributes, Directories, Executions, Freeze, HostFile, Modes, Mount, Nodes, Numbers, Openings,
-    Owners, Sysinfo,
+    AnyCall, Attributes, Directories, Executions, Freeze, HostFile, Modes, Mount, MountApi, Nodes, Numbers,
+    Openings, Owners, Sysinfo,
 };
 use seccomp_agent_registry::Handler;
 
@@ -27,6 +27,7 @@ pub(crate) enum Family {
     Attributes,
     Open,
     Mount,
+    MountApi,
     Sysinfo,
     ExecDelay,
     ExecAlert,
@@ -68,7 +69,7 @@ pub enum RequestError {
 }
 
 impl Family {
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 11] = [
         Self::Directories,
         Self::Nodes,
         Self::Modes,
@@ -76,6 +77,7 @@ impl Family {
         Self::Attributes,
         Self::Open,
         Self::Mount,
+        Self::MountApi,
         Self::Sysinfo,
         Self::ExecDelay,
         Self::ExecAlert,
@@ -90,7 +92,7 @@ impl Family {
             Self::Owners => "owners",
             Self::Attributes => "attributes",
             Self::Open => "open",
-            Self::Mount => "mount",
+            Self::Mount | Self::MountApi => "mount",
             Self::Sysinfo => "sysinfo",
             Self::ExecDelay => "exec-delay",
             Self::ExecAlert => "exec-alert",
@@ -109,6 +111,7 @@ impl Family {
             }
             Self::Open => &["open", "openat", "openat2", "creat"],
             Self::Mount => &["mount"],
+            Self::MountApi => &MountApi::CALLS,
             Self::Sysinfo => &["sysinfo"],
             Self::ExecDelay | Self::ExecAlert => &["execve", "execveat"],
         }
@@ -132,7 +135,7 @@ impl Family {
             Self::Owners => grants.owners.is_some(),
             Self::Attributes => !grants.attributes.is_empty(),
             Self::Open => !grants.open.is_empty(),
-            Self::Mount => !grants.mount.is_empty(),
+            Self::Mount | Self::MountApi => !grants.mount.is_empty(),
             Self::Sysinfo => grants.sysinfo,
             Self::ExecDelay => grants.exec_delay.is_some(),
             Self::ExecAlert => !grants.exec_alert.is_empty(),
@@ -211,6 +214,7 @@ fn effect(family: Family, grants: &Grants, values: &BTreeMap<Field, String>) -> 
         Family::Open => openings(grants),
         // There is no other file system to choose from.
         Family::Mount => ("proc".to_owned(), Arc::new(Mount::procfs())),
+        Family::MountApi => ("proc".to_owned(), Arc::new(MountApi::procfs())),
         Family::Sysinfo => ("of the container's cgroups".to_owned(), Arc::new(Sysinfo::of_cgroup())),
         Family::ExecDelay => {
             let grant = grants.exec_delay.as_ref();

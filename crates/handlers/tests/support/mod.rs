@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, dead_code)] // A failure ends the test; not every test uses all of this.
 
 pub(crate) mod differential;
+pub(crate) mod mount_api;
 pub(crate) mod program;
 pub(crate) mod race;
 pub(crate) mod tree;

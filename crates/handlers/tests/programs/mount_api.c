@@ -1,0 +1,278 @@
+/* Mounts procfs step by step, as mount(8) of util-linux does, and says what each step returned: no descriptor
+ * numbers, nothing that differs from run to run. In a directory with d, e, f, file and link -> d. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+enum { OPEN_TREE = 428, MOVE_MOUNT, FSOPEN, FSCONFIG, FSMOUNT, MOUNT_SETATTR = 442 };
+enum { FLAG, STRING, BINARY, PATH, PATH_EMPTY, FD, CREATE, RECONFIGURE, CREATE_EXCL };
+enum { RDONLY = 1, SAFE = 2 | 4 | 8, F_EMPTY = 4, T_SYMLINKS = 0x10, T_EMPTY = 0x40 };
+
+struct attributes {
+	uint64_t set, clear, propagation, user_namespace, unknown;
+};
+
+static int said(const char *what, long value)
+{
+	printf("%s: %s\n", what, value < 0 ? strerrorname_np(errno) : "fine");
+	return value;
+}
+
+static int fsopen(const char *kind, unsigned flags)
+{
+	return syscall(FSOPEN, kind, flags);
+}
+
+static int fsconfig(int fd, unsigned command, const char *key, const void *value, int aux)
+{
+	return syscall(FSCONFIG, fd, command, key, value, aux);
+}
+
+static int fsmount(int fd, unsigned flags, unsigned attributes)
+{
+	return syscall(FSMOUNT, fd, flags, attributes);
+}
+
+static int setattr(int fd, unsigned flags, struct attributes attributes, size_t size)
+{
+	return syscall(MOUNT_SETATTR, fd, "", flags, &attributes, size);
+}
+
+static int move(int fd, int to, const char *path, unsigned flags)
+{
+	return syscall(MOVE_MOUNT, fd, "", to, path, F_EMPTY | flags);
+}
+
+static int created(void)
+{
+	int context = fsopen("proc", 1);
+	if (context < 0 || fsconfig(context, CREATE, NULL, NULL, 0))
+		exit(said("context", -1));
+	return context;
+}
+
+static int mounted(unsigned attributes)
+{
+	int context = created(), mount = fsmount(context, 1, attributes);
+	if (mount < 0)
+		exit(said("mount", -1));
+	close(context);
+	return mount;
+}
+
+/* The mounts below here, without the numbers. */
+static void table(void)
+{
+	char here[4096], line[8192], root[4096], at[4096], rest[4096];
+	FILE *file = fopen("/proc/self/mountinfo", "re");
+	if (!file || !getcwd(here, sizeof here))
+		exit(said("table", -1));
+	while (fgets(line, sizeof line, file))
+		if (sscanf(line, "%*d %*d %*s %4095s %4095s %4095[^\n]", root, at, rest) == 3
+		    && !strncmp(at, here, strlen(here)))
+			printf("%s on %s: %s\n", root, at + strlen(here), rest);
+	fclose(file);
+}
+
+static void contexts(void)
+{
+	char long_key[300] = { 0 };
+	memset(long_key, 'k', sizeof long_key - 1);
+	said("null", fsopen(NULL, 1));
+	said("flags", fsopen("proc", 2));
+	int stays = said("kept at exec", fsopen("proc", 0)), fd = said("open", fsopen("proc", 1));
+	printf("flags %d %d\n", fcntl(stays, F_GETFD), fcntl(fd, F_GETFD));
+	char byte;
+	printf("nothing to read: %d\n", read(fd, &byte, 1) < 0);
+	said("no descriptor", fsconfig(-1, CREATE, NULL, NULL, 0));
+	said("closed", fsconfig(99, CREATE, NULL, NULL, 0));
+	said("no context", fsconfig(0, CREATE, NULL, NULL, 0));
+	said("unknown key", fsconfig(fd, STRING, "nonsense", "1", 0));
+	said("unknown flag", fsconfig(fd, FLAG, "nonsense", NULL, 0));
+	said("long key", fsconfig(fd, STRING, long_key, "1", 0));
+	said("long value", fsconfig(fd, STRING, "source", long_key, 0));
+	said("no key", fsconfig(fd, STRING, NULL, "1", 0));
+	said("no value", fsconfig(fd, STRING, "gid", NULL, 0));
+	said("bad key", fsconfig(fd, STRING, (char *)8, "1", 0));
+	said("bad value", fsconfig(fd, STRING, "gid", (char *)8, 0));
+	said("flag with value", fsconfig(fd, FLAG, "ro", "1", 0));
+	said("aux", fsconfig(fd, FLAG, "ro", NULL, 1));
+	said("create with key", fsconfig(fd, CREATE, "ro", NULL, 0));
+	said("unknown command", fsconfig(fd, 99, NULL, NULL, 0));
+	said("value out of range", fsconfig(fd, STRING, "hidepid", "99", 0));
+	said("string for a flag", fsconfig(fd, STRING, "ro", "1", 0));
+	said("flag for a string", fsconfig(fd, FLAG, "gid", NULL, 0));
+	said("too early", fsmount(fd, 1, 0));
+	said("source", fsconfig(fd, STRING, "source", "src", 0));
+	said("second source", fsconfig(fd, STRING, "source", "src", 0));
+	said("hidepid", fsconfig(fd, STRING, "hidepid", "invisible", 0));
+	said("gid", fsconfig(fd, STRING, "gid", "5", 0));
+	said("ro", fsconfig(fd, FLAG, "ro", NULL, 0));
+	int again = dup(fd);
+	said("create by a duplicate", fsconfig(again, CREATE, NULL, NULL, 0));
+	said("create again", fsconfig(fd, CREATE, NULL, NULL, 0));
+	said("late option", fsconfig(fd, STRING, "gid", "6", 0));
+	said("mount flags", fsmount(fd, 2, 0));
+	said("mount attributes", fsmount(fd, 1, 1 << 30));
+	said("two atimes", fsmount(fd, 1, 0x70));
+	int mount = said("mount", fsmount(fd, 1, SAFE | 0x10));
+	printf("flags %d\n", fcntl(mount, F_GETFD));
+	said("mount again", fsmount(fd, 1, SAFE));
+	said("move", move(mount, AT_FDCWD, "d", 0));
+	said("reconfigured", fsconfig(fd, STRING, "hidepid", "0", 0) | fsconfig(fd, RECONFIGURE, NULL, NULL, 0));
+	table();
+}
+
+static void attributes(void)
+{
+	int fd = mounted(SAFE);
+	said("ro", setattr(fd, AT_EMPTY_PATH, (struct attributes){ .set = RDONLY }, 32));
+	said("rw", setattr(fd, AT_EMPTY_PATH | AT_RECURSIVE, (struct attributes){ .clear = RDONLY }, 32));
+	said("nothing", setattr(fd, AT_EMPTY_PATH, (struct attributes){ 0 }, 32));
+	said("larger", setattr(fd, AT_EMPTY_PATH, (struct attributes){ .set = RDONLY }, 40));
+	said("unknown field", setattr(fd, AT_EMPTY_PATH, (struct attributes){ .unknown = 1 }, 40));
+	said("small", setattr(fd, AT_EMPTY_PATH, (struct attributes){ 0 }, 24));
+	said("huge", setattr(fd, AT_EMPTY_PATH, (struct attributes){ 0 }, 1 << 20));
+	said("atime alone", setattr(fd, AT_EMPTY_PATH, (struct attributes){ .set = 0x10 }, 32));
+	said("atime", setattr(fd, AT_EMPTY_PATH, (struct attributes){ .set = 0x10, .clear = 0x70 }, 32));
+	said("unknown", setattr(fd, AT_EMPTY_PATH, (struct attributes){ .set = 1u << 30 }, 32));
+	said("beyond", setattr(fd, AT_EMPTY_PATH, (struct attributes){ .set = 1ull << 40 }, 32));
+	said("private", setattr(fd, AT_EMPTY_PATH, (struct attributes){ .propagation = 1 << 18 }, 32));
+	said("no memory", syscall(MOUNT_SETATTR, fd, "", AT_EMPTY_PATH, 8, 32));
+	said("move", move(fd, AT_FDCWD, "d", 0));
+	table();
+}
+
+static void places(void)
+{
+	char here[4096], self[32] = "", absolute[8192];
+	int fd = mounted(SAFE), folder = open("e", O_PATH);
+	if (!getcwd(here, sizeof here) || readlinkat(fd, "self", self, sizeof self - 1) < 0)
+		exit(said("self", -1));
+	printf("of our pid namespace: %d\n", atoi(self) == getpid());
+	said("nowhere", move(fd, AT_FDCWD, "nothing", 0));
+	said("empty", move(fd, AT_FDCWD, "", 0));
+	said("bad address", move(fd, AT_FDCWD, (char *)8, 0));
+	said("bad directory", move(fd, 99, "d", 0));
+	said("below a file", move(fd, AT_FDCWD, "file/d", 0));
+	said("a file", move(fd, AT_FDCWD, "file", 0));
+	said("a link", move(fd, AT_FDCWD, "link", 0));
+	said("through a link", move(fd, AT_FDCWD, "link", T_SYMLINKS));
+	close(fd);
+	said("a descriptor", move(mounted(SAFE), folder, "", T_EMPTY));
+	snprintf(absolute, sizeof absolute, "%s/f/../f/.", here);
+	said("absolute", move(mounted(SAFE), 99, absolute, 0));
+	said("below a mount", move(mounted(SAFE), AT_FDCWD, "f/sys", 0));
+	said("a procfs's own", move(mounted(SAFE), AT_FDCWD, "f/self/task", T_SYMLINKS));
+	folder = open("link/..", O_PATH);
+	said("relative", move(mounted(SAFE), folder, "link/../d", T_SYMLINKS));
+	if (chdir("d/.."))
+		said("chdir", -1);
+	said("above", move(mounted(SAFE), AT_FDCWD, "f/../e", 0));
+	table();
+}
+
+/* What nobody is to get: all of these fail, or have no effect. */
+static void limits(void)
+{
+	said("another file system", fsopen("tmpfs", 1));
+	int fd = fsopen("proc", 1), outside = open("/proc/self/ns/pid", O_RDONLY);
+	said("pid namespace by descriptor", fsconfig(fd, FD, "pidns", NULL, outside));
+	said("pid namespace by path", fsconfig(fd, STRING, "pidns", "/proc/1/ns/pid", 0));
+	said("path", fsconfig(fd, PATH, "source", "/", AT_FDCWD));
+	said("binary", fsconfig(fd, BINARY, "source", "/", 1));
+	fd = mounted(0);
+	said("clear", setattr(fd, AT_EMPTY_PATH, (struct attributes){ .clear = SAFE }, 32));
+	said("shared", setattr(fd, AT_EMPTY_PATH, (struct attributes){ .propagation = 1 << 20 }, 32));
+	said("clone", syscall(OPEN_TREE, fd, "", AT_EMPTY_PATH | 1));
+	said("a directory of it", move(openat(fd, "sys", O_PATH), AT_FDCWD, "d", 0));
+	said("beneath", move(fd, AT_FDCWD, "d", 0x200));
+	said("another mount", move(open("/", O_PATH), AT_FDCWD, "d", 0));
+	said("its attributes", setattr(open("/", O_PATH), AT_EMPTY_PATH, (struct attributes){ .clear = SAFE }, 32));
+	said("move", move(fd, AT_FDCWD, "d", 0));
+	said("move again", move(fd, AT_FDCWD, "e", 0));
+	said("attached", setattr(fd, AT_EMPTY_PATH, (struct attributes){ .clear = SAFE }, 32));
+	table();
+	int many[16];
+	close(fsopen("proc", 1));
+	for (int i = 0; i < 15; i++)
+		many[i] = fsopen("proc", 1);
+	said("too many", fsopen("proc", 1));
+	close(many[0]);
+	said("one less", fsopen("proc", 1));
+	for (int i = 1; i < 15; i++)
+		close(many[i]);
+	int first = mounted(0);
+	for (int i = 0; i < 16; i++)
+		close(mounted(0));
+	said("given up", move(first, AT_FDCWD, "e", 0));
+	said("newest", move(mounted(0), AT_FDCWD, "e", 0));
+}
+
+/* With all capabilities in a user namespace, which are none of the agent's business. */
+static void in_user_namespace(void)
+{
+	char path[64], link[64] = "";
+	said("unshare", unshare(CLONE_NEWUSER | CLONE_NEWNS));
+	int fd = fsopen("proc", 1);
+	said("open", fd);
+	snprintf(path, sizeof path, "/proc/thread-self/fd/%d", fd);
+	if (readlink(path, link, sizeof link - 1) > 0)
+		puts(link);
+}
+
+/* Ends as if killed, after so many steps. */
+static void killed_after(int steps)
+{
+	int context = -1, mount = -1;
+	if (steps > 0)
+		said("open", context = fsopen("proc", 1));
+	if (steps > 1)
+		said("create", fsconfig(context, CREATE, NULL, NULL, 0));
+	if (steps > 2)
+		said("mount", mount = fsmount(context, 1, 0));
+	if (steps > 3)
+		said("ro", setattr(mount, AT_EMPTY_PATH, (struct attributes){ .set = RDONLY }, 32));
+	if (steps > 4)
+		said("move", move(mount, AT_FDCWD, "d", 0));
+	raise(SIGKILL);
+}
+
+int main(int count, char **arguments)
+{
+	setbuf(stdout, NULL);
+	if (count != 3 || chdir(arguments[2]))
+		return 2;
+	switch (*arguments[1]) {
+	case 'c':
+		contexts();
+		break;
+	case 'a':
+		attributes();
+		break;
+	case 'p':
+		places();
+		break;
+	case 'u':
+		in_user_namespace();
+		break;
+	case 'k':
+		/* The first process of a pid namespace cannot kill itself. */
+		if (!fork())
+			killed_after(arguments[1][1] - '0');
+		wait(NULL);
+		break;
+	default:
+		limits();
+	}
+	return 0;
+}
