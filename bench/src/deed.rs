@@ -11,10 +11,15 @@ use seccomp_agent_nsenter::Capabilities;
 use seccomp_agent_registry::Registry;
 
 /// Who the container is when its calls are emulated: anybody but root.
-const USER: u32 = 1000;
+pub const USER: u32 = 1000;
 
 /// `/dev/null`.
 const NULL: (u32, u32) = (1, 3);
+
+/// The same, as a number.
+pub fn null() -> u64 {
+    makedev(NULL.0, NULL.1)
+}
 
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Deed {
@@ -103,10 +108,7 @@ impl Steps {
                 Ok(())
             }
             Deed::Mkdir => mkdirat(CWD, &self.name, Mode::RWXU),
-            Deed::Mknod => {
-                let device = makedev(NULL.0, NULL.1);
-                mknodat(CWD, &self.name, FileType::CharacterDevice, Mode::RWXU, device)
-            }
+            Deed::Mknod => mknodat(CWD, &self.name, FileType::CharacterDevice, Mode::RWXU, null()),
             Deed::Chmod => chmodat(CWD, &self.name, Mode::RWXU, AtFlags::empty()),
         }
     }

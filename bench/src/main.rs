@@ -4,6 +4,7 @@
 //! Every benchmark here measures the agent and a *floor*, the shortest program that does the same, in turns,
 //! takes medians, and holds their ratio against a bound.
 
+mod bare;
 mod caller;
 mod deed;
 mod emulated;
@@ -11,6 +12,7 @@ mod floor;
 mod idle;
 mod passing;
 mod peers;
+mod recording;
 mod report;
 mod round_trip;
 mod server;
@@ -42,6 +44,8 @@ struct Args {
 enum Name {
     /// One continued call: native, bare loop, agent
     RoundTrip,
+    /// One recorded call, and what a recorded container takes
+    Recording,
     /// Calls that are made for an unprivileged container: mkdir, mknod, chmod. Needs root
     Emulated,
     /// Calls a second: 1, 4 and 8 threads, 8 containers, beside 1,000 idle listeners
@@ -109,6 +113,9 @@ fn measure(name: Option<Name>, output: Output) -> anyhow::Result<ExitCode> {
     let mut report = Report::new(effort.slack, output == Output::Text);
     if wanted(Name::RoundTrip) {
         round_trip::measure(effort, &mut report)?;
+    }
+    if wanted(Name::Recording) {
+        recording::measure(effort, &mut report)?;
     }
     if wanted(Name::Emulated) {
         emulated::measure(effort, &mut report)?;

@@ -30,6 +30,8 @@ struct Figure {
 pub enum Bound {
     /// Nothing; it is there to compare with.
     None,
+    /// Nothing; how it compares with the floor is shown.
+    Beside { floor: f64 },
     /// At most this many times the floor.
     AtMost { floor: f64, times: f64 },
     /// At least this many times the floor.
@@ -54,6 +56,7 @@ impl Report {
     pub fn add(&mut self, group: &str, name: &str, value: f64, unit: &'static str, bound: Bound) {
         let (ratio, limit, holds) = match bound {
             Bound::None => (None, None, true),
+            Bound::Beside { floor } => (Some(value / floor), None, true),
             Bound::AtMost { floor, times } => {
                 (Some(value / floor), Some(times), value / floor <= times * self.slack)
             }

@@ -85,7 +85,8 @@ fn one(arrangement: Arrangement, options: Options) -> anyhow::Result<f64> {
     Ok(if options.threads == 1 { measured.latency } else { 1e6 / measured.rate })
 }
 
-fn with_engine(
+/// What a container measures whose listener is served with these handlers.
+pub fn with_engine(
     listener: Listener,
     handlers: Registry,
     container: caller::Container,

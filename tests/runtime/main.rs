@@ -15,6 +15,7 @@ mod handshake;
 mod metrics;
 mod oci_runtime;
 mod peer;
+mod recorded;
 mod recording;
 mod runtimes;
 mod shutdown;

@@ -138,7 +138,7 @@ impl Bundle {
     }
 
     /// Writes `config.json`, and returns the bundle's directory.
-    pub(crate) fn write(&self) -> anyhow::Result<&Path> {
+    pub fn write(&self) -> anyhow::Result<&Path> {
         let path = self.directory.join("config.json");
         std::fs::write(&path, serde_json::to_vec_pretty(&self.config)?)
             .with_context(|| format!("cannot write {}", path.display()))?;

@@ -46,4 +46,4 @@ pub use ended::{Ended, run_for};
 pub use metrics::Metrics;
 pub use podman::Podman;
 pub use process::Usage;
-pub use runc::Runc;
+pub use runc::{Runc, WITHOUT_UNIFIED_CGROUPS};

@@ -14,7 +14,7 @@ const DEADLINE: Duration = Duration::from_secs(60);
 
 /// Runs crun where it fails on a machine that mounts both versions of cgroups: it takes the second for the only
 /// one if it sees it.
-pub(crate) const WITHOUT_UNIFIED_CGROUPS: [&str; 7] = [
+pub const WITHOUT_UNIFIED_CGROUPS: [&str; 7] = [
     "unshare",
     "--mount",
     "--propagation=private",

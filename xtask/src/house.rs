@@ -15,7 +15,7 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     ("registry", &["notify", "readarg", "syscall"]),
     ("recorder", &["registry", "profile", "syscall"]),
     ("handlers", &["registry", "nsenter"]),
-    ("policy", &["registry", "handlers", "syscall"]),
+    ("policy", &["registry", "handlers", "recorder", "syscall"]),
     ("profile", &["syscall"]),
     ("agent", &["registry", "notify", "syscall"]),
     ("launcher", &["notify", "profile", "syscall"]),

@@ -37,7 +37,15 @@ pub(crate) const TIERS: &[Tier] = &[
     // Acting as somebody else, which takes root, and containers under runtimes and engines.
     Tier {
         name: "runtime",
-        containers: Some(&[Tool::Runc, Tool::Crun, Tool::Podman, Tool::Docker, Tool::Busybox]),
+        containers: Some(&[
+            Tool::Runc,
+            Tool::Crun,
+            Tool::Podman,
+            Tool::Docker,
+            Tool::Busybox,
+            Tool::E2fsprogs,
+            Tool::Mount,
+        ]),
         runs: &[
             &["--package=seccomp-agent", "--test=*"],
             &["--package=seccomp-agent-handlers", "--package=seccomp-agent-nsenter", "--test=*"],

@@ -23,6 +23,10 @@ pub(crate) enum Tool {
     Containerd,
     /// A busybox that needs no library of the host.
     Busybox,
+    /// What makes an ext4.
+    E2fsprogs,
+    /// What mounts an image, with `losetup`.
+    Mount,
 }
 
 impl Tool {
@@ -35,6 +39,8 @@ impl Tool {
             Tool::Docker => "docker.io",
             Tool::Containerd => "containerd",
             Tool::Busybox => "busybox-static",
+            Tool::E2fsprogs => "e2fsprogs",
+            Tool::Mount => "mount",
         }
     }
 
@@ -48,12 +54,20 @@ impl Tool {
             Tool::Podman => run(&["podman", "conmon"]),
             Tool::Docker => run(&["docker", "dockerd"]),
             Tool::Containerd => run(&["containerd", "ctr"]),
+            // They are where root alone looks for programs, and one has no option `--version`.
+            Tool::E2fsprogs => is_installed("mkfs.ext4"),
+            Tool::Mount => is_installed("mount") && is_installed("losetup"),
             // ldd succeeds for what is linked dynamically.
             Tool::Busybox => {
                 binaries::busybox().is_ok_and(|path| command::output(Command::new("ldd").arg(path)).is_none())
             }
         }
     }
+}
+
+/// Whether a program is in one of the places where root looks for programs.
+fn is_installed(program: &str) -> bool {
+    ["/usr/sbin", "/usr/bin", "/sbin", "/bin"].iter().any(|folder| Path::new(folder).join(program).exists())
 }
 
 /// Whether this process may run containers.

@@ -3,11 +3,13 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
-use seccomp_agent_launcher::{Capabilities, User};
 use serde::Deserialize;
 
+use crate::launch::ContainerArgs;
 use crate::policy::PolicyArgs;
+use crate::profile::ProfileArgs;
 use crate::record::RecordArgs;
+use crate::recordings::RecordingsArgs;
 
 /// Answers the seccomp notifications of containers.
 ///
@@ -29,10 +31,14 @@ pub(crate) enum Command {
     Serve(ServeArgs),
     /// Check policies, and explain what they grant
     Policy(PolicyArgs),
-    /// Run a command in a container of its own, under a seccomp profile
+    #[command(about = "Run a command in a container of its own, under a seccomp profile")]
     Run(RunArgs),
-    /// Run a command, count its system calls, and make a seccomp profile of them
+    #[command(about = "Run a command, count its system calls, and make a seccomp profile of them")]
     Record(RecordArgs),
+    #[command(about = "List recordings, and make profiles of them")]
+    Recordings(RecordingsArgs),
+    /// Make profiles for recording, and tell what a profile would refuse
+    Profile(ProfileArgs),
     /// Be the OCI runtime of an engine that drops `listenerPath`, such as docker
     ///
     /// Name it as a runtime of the engine. At `create` and `run` it adds listenerPath to the bundle's config.json,
@@ -68,6 +74,14 @@ pub(crate) struct ServeArgs {
     /// Serve Prometheus metrics on this address, at `/metrics`
     #[arg(long, value_name = "ADDR")]
     pub(crate) metrics_bind_address: Option<SocketAddr>,
+    /// Keep recordings in this directory: of the containers that the policy has recorded, or without a policy of those
+    /// that ask for it by `RECORD=NAME` [default, with such a policy: /var/lib/seccomp-agent/recordings]
+    #[arg(long, value_name = "DIR")]
+    pub(crate) recordings: Option<PathBuf>,
+    /// Write the profile for the next start of recorded containers into this directory, as NAME.json: it notifies what is
+    /// not known yet, and allows the rest
+    #[arg(long, value_name = "DIR")]
+    pub(crate) recording_profiles: Option<PathBuf>,
 }
 
 /// The options of `run`.
@@ -94,21 +108,8 @@ pub(crate) struct RunArgs {
     /// Read settings from a YAML file, as `serve` does
     #[arg(long, value_name = "FILE")]
     pub(crate) config: Option<PathBuf>,
-    /// Use this directory as the root filesystem
-    #[arg(long, value_name = "DIR")]
-    pub(crate) rootfs: Option<PathBuf>,
-    /// Run the command as this user and these groups, all numbers [default: 0:0]
-    #[arg(long, value_name = "UID[:GID[,GID…]]")]
-    pub(crate) user: Option<User>,
-    /// Give a capability, or ALL, beyond those of a Docker container
-    #[arg(long, value_name = "CAP")]
-    pub(crate) cap_add: Vec<Capabilities>,
-    /// Take a capability away, or ALL
-    #[arg(long, value_name = "CAP")]
-    pub(crate) cap_drop: Vec<Capabilities>,
-    /// Let set-user-ID programs work: leave `no_new_privs` off
-    #[arg(long)]
-    pub(crate) new_privs: bool,
+    #[command(flatten)]
+    pub(crate) container: ContainerArgs,
     /// The container's name, also its host name [default: run-PID, and the host's own name]
     #[arg(long, value_name = "NAME")]
     pub(crate) name: Option<String>,
@@ -172,6 +173,15 @@ pub(crate) enum ResolverKind {
     DemoBasic,
     /// What the policy given by `--policy` grants
     Policy,
+}
+
+/// How what was asked for is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum OutputFormat {
+    /// For people
+    Text,
+    /// JSON, for machines
+    Json,
 }
 
 /// How the log is written.

@@ -10,6 +10,8 @@ use crate::args::{LogFormat, LogLevel, ResolverKind, ServeArgs};
 
 /// Where runtimes find the agent unless told otherwise.
 pub(crate) const DEFAULT_SOCKET: &str = "/run/seccomp-agent.socket";
+/// Where recordings are kept unless told otherwise.
+pub(crate) const DEFAULT_RECORDINGS: &str = "/var/lib/seccomp-agent/recordings";
 /// The largest configuration file; a larger one is something else.
 const MAX_CONFIG: u64 = 1024 * 1024;
 /// How long the resolver may take: the container's init is blocked meanwhile.
@@ -36,6 +38,10 @@ pub(crate) struct Config {
     pub(crate) fallback: Fallback,
     /// How long resolving may take.
     pub(crate) resolve_deadline: Duration,
+    /// Where recordings are kept, if that is said.
+    pub(crate) recordings: Option<PathBuf>,
+    /// Where the profiles are written under which containers are recorded at their next start, if anywhere.
+    pub(crate) recording_profiles: Option<PathBuf>,
 }
 
 /// Why there is no configuration.
@@ -83,6 +89,8 @@ pub(crate) struct File {
     workers: Option<Workers>,
     on_resolve_failure: Option<OnResolveFailure>,
     resolve_deadline_seconds: Option<Seconds>,
+    recordings: Option<PathBuf>,
+    recording_profiles: Option<PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -149,6 +157,8 @@ impl Config {
             resolve_deadline: file
                 .resolve_deadline_seconds
                 .map_or(DEFAULT_RESOLVE_DEADLINE, |seconds| Duration::from_secs(u64::from(seconds.0))),
+            recordings: args.recordings.clone().or(file.recordings),
+            recording_profiles: args.recording_profiles.clone().or(file.recording_profiles),
         })
     }
 }

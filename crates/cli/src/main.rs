@@ -2,16 +2,23 @@
 
 mod args;
 mod config;
+mod enforcing;
 mod inherited;
+mod launch;
 mod log;
 mod metrics;
 mod oci_runtime;
 mod policy;
+mod profile;
 mod record;
+mod recordings;
 mod reload;
 mod resolve;
 mod run;
 mod serve;
+mod table;
+mod time;
+mod watching;
 
 use std::process::ExitCode;
 
@@ -38,6 +45,8 @@ fn main() -> ExitCode {
         Command::Policy(options) => (policy::policy(&options).map(|()| 0), 1),
         Command::Run(options) => (run::run(&options), run::OWN_FAILURE),
         Command::Record(options) => (record::record(&options), run::OWN_FAILURE),
+        Command::Recordings(options) => (recordings::recordings(&options).map(|()| 0), 1),
+        Command::Profile(options) => (profile::profile(&options), run::OWN_FAILURE),
         Command::OciRuntime(options) => (oci_runtime::run(&options).map(|()| 0), 1),
     };
     match outcome {
@@ -45,7 +54,8 @@ fn main() -> ExitCode {
         Err(error) => {
             report(&error);
             let is_usage = error.is::<ConfigError>() || error.is::<PolicyError>();
-            ExitCode::from(if is_usage && failure != run::OWN_FAILURE {
+            let is_usage = is_usage && failure != run::OWN_FAILURE;
+            ExitCode::from(if is_usage || error.is::<profile::Unusable>() {
                 USAGE
             } else {
                 error.downcast_ref::<LaunchError>().map_or(failure, LaunchError::exit_status)

@@ -23,6 +23,8 @@ use seccomp_agent_registry::{Container, Syscall};
 
 use counts::Counts;
 
+use crate::watching::Violations;
+
 /// All that is counted.
 pub(crate) struct Metrics(Arc<Shared>);
 
@@ -33,6 +35,7 @@ struct Shared {
     ended: Counts,
     listeners: AtomicU64,
     handshake_errors: Mutex<BTreeMap<&'static str, u64>>,
+    violations: Violations,
 }
 
 /// The counters of a container, shared by its listeners: that of its init and those that `exec` adds.
@@ -46,13 +49,14 @@ struct ContainerMeter {
 struct ListenerMeter(Arc<ContainerMeter>);
 
 impl Metrics {
-    /// Nothing counted.
-    pub(crate) fn new() -> Self {
+    /// Nothing counted but violations, which others count.
+    pub(crate) fn new(violations: Violations) -> Self {
         Self(Arc::new(Shared {
             containers: Mutex::default(),
             ended: Counts::default(),
             listeners: AtomicU64::new(0),
             handshake_errors: Mutex::default(),
+            violations,
         }))
     }
 

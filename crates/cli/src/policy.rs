@@ -3,9 +3,11 @@
 use std::path::PathBuf;
 
 use anyhow::Context;
-use clap::{Subcommand, ValueEnum};
+use clap::Subcommand;
 use seccomp_agent_policy::Policy;
 use seccomp_agent_registry::Container;
+
+use crate::args::OutputFormat;
 
 /// The options of `policy`.
 #[derive(Debug, clap::Args)]
@@ -49,16 +51,8 @@ struct ExplainArgs {
     #[arg(long, default_value_t = 1)]
     pid: u32,
     /// How to write the explanation
-    #[arg(long, value_enum, value_name = "FORMAT", default_value_t = Output::Text)]
-    output: Output,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Output {
-    /// For people
-    Text,
-    /// One JSON object
-    Json,
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t = OutputFormat::Text)]
+    output: OutputFormat,
 }
 
 /// Runs a subcommand of `policy`.
@@ -84,8 +78,8 @@ fn explain(args: &ExplainArgs) -> anyhow::Result<String> {
     (container.pid, container.init_pid) = (args.pid, args.pid);
     let explanation = policy.resolve(&container).context("the container could not be served")?.explanation;
     match args.output {
-        Output::Text => Ok(explanation.to_string()),
-        Output::Json => Ok(serde_json::to_string_pretty(&explanation)?),
+        OutputFormat::Text => Ok(explanation.to_string()),
+        OutputFormat::Json => Ok(serde_json::to_string_pretty(&explanation)?),
     }
 }
 

@@ -1,24 +1,28 @@
 //! `seccomp-agent record`: runs a command, counts its calls, and makes a profile of them.
 
+mod bundle;
+mod progress;
+
 use std::ffi::OsString;
-use std::fmt::Write as _;
-use std::fs;
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::time::Duration;
+use std::path::PathBuf;
 
 use anyhow::Context;
-use seccomp_agent_agent::{Config as EngineConfig, Engine};
-use seccomp_agent_launcher::{Filter, Launcher, User, enter_user_namespace, is_privileged};
-use seccomp_agent_notify::{Arch, filter};
-use seccomp_agent_profile::{Action, Flag, Profile};
-use seccomp_agent_recorder::{Enforce, Name, Recorder, Recording, Store, Target};
-use seccomp_agent_registry::{Container, Registry, Status};
+use seccomp_agent_launcher::{Ended, Filter};
+use seccomp_agent_notify::Arch;
+use seccomp_agent_recorder::{Name, Recorder, Recording};
+use seccomp_agent_registry::{Container, Registry};
 
 use crate::args::{LogFormat, LogLevel};
+use crate::enforcing::{self, EnforceArgs};
+use crate::launch::foreground::Meanwhile;
+use crate::launch::{Answerer, ContainerArgs, Running};
 use crate::log;
-use crate::run::foreground::Foreground;
+use crate::profile::Runtime;
+use crate::recordings::directory::Directory;
 use crate::run::profile;
+use crate::table::{Side, Table};
+use crate::time::Span;
+use progress::{Deadline, Progress, TICK};
 
 /// The options of `record`.
 #[derive(Debug, clap::Args)]
@@ -26,46 +30,40 @@ use crate::run::profile;
     long_about = "Run a command, count its system calls, and make a seccomp profile of them\n\n\
     The command really runs, in a container as with `run`, and every call of it is notified, counted and continued. \
     At the end a table of counts is on stderr. The profile allows what was seen, what the container runtime needs, \
-    and what no run has to show; everything else fails with EPERM. FILE.provenance.json beside FILE.json says why each \
-    call is allowed.",
-    after_help = "Exit status: that of COMMAND, or 128 and the signal that ended it; 125 failure of this program, \
+    and what no run has to show; everything else fails with EPERM, or as --default-action says. FILE.provenance.json \
+    beside FILE.json says why each call is allowed. On a terminal, a line says meanwhile what was seen so far.\n\n\
+    With --bundle, an OCI bundle is run by a container runtime instead, under a profile that notifies all that this \
+    runtime can have notified, in place of its own: nothing is refused. The bundle itself stays as it is.",
+    override_usage = "seccomp-agent record [OPTIONS] [--] COMMAND…\n       seccomp-agent record [OPTIONS] --bundle DIR",
+    after_help = "Exit status: that of COMMAND, or of the runtime, or 128 and the signal that ended it; 125 failure of this program, \
     126 COMMAND cannot be executed, 127 COMMAND is not found."
 )]
 pub(crate) struct RecordArgs {
     /// Write the profile here
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Allow calls such as socket, ioctl and prctl with the arguments only that were seen
-    #[arg(long)]
-    args: bool,
-    /// Allow what this runtime needs to start a container under the profile: runc, crun or any
-    #[arg(long = "for", value_name = "RUNTIME", default_value = "any")]
-    target: Target,
-    /// Begin with the rules of this profile; a call that it refuses stays refused
-    #[arg(long, value_name = "FILE")]
-    base: Option<PathBuf>,
+    #[command(flatten)]
+    enforce: EnforceArgs,
     /// Add the run to the recording of this name, and make the profile of all its runs
-    #[arg(long, value_name = "NAME", requires = "recordings")]
+    #[arg(long, value_name = "NAME")]
     name: Option<Name>,
-    /// The directory of recordings
-    #[arg(long, value_name = "DIR", requires = "name")]
-    recordings: Option<PathBuf>,
-    /// Use this directory as the root filesystem
-    #[arg(long, value_name = "DIR")]
-    rootfs: Option<PathBuf>,
-    /// Run the command as this user and these groups, all numbers [default: 0:0]
-    #[arg(long, value_name = "UID[:GID[,GID…]]")]
-    user: Option<User>,
-    /// Let set-user-ID programs work: leave `no_new_privs` off
-    #[arg(long)]
-    new_privs: bool,
+    #[command(flatten)]
+    directory: Directory,
+    /// End the command after so long, such as 30s, 10m or 1h: by SIGTERM, and 5 s later by SIGKILL
+    #[arg(long, value_name = "TIME")]
+    duration: Option<Span>,
+    /// Run the container of this OCI bundle
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["rootfs", "user", "cap_add", "cap_drop", "new_privs", "command"])]
+    bundle: Option<PathBuf>,
+    /// By this runtime
+    #[arg(long, value_enum, value_name = "RUNTIME", default_value = "runc", conflicts_with = "command")]
+    runtime: Runtime,
+    #[command(flatten)]
+    container: ContainerArgs,
     /// The command and its arguments
-    #[arg(required = true, trailing_var_arg = true, value_name = "COMMAND")]
+    #[arg(required_unless_present = "bundle", trailing_var_arg = true, value_name = "COMMAND")]
     command: Vec<OsString>,
 }
-
-/// How long calls that are being answered have when the command has ended. All of them continue at once.
-const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What a recording says of the runtime whose work this program does.
 const RUNTIME: &str = "seccomp-agent";
@@ -73,75 +71,54 @@ const RUNTIME: &str = "seccomp-agent";
 /// Runs the command and returns its exit status.
 pub(crate) fn record(args: &RecordArgs) -> anyhow::Result<u8> {
     log::init(LogFormat::Text, LogLevel::Warn)?;
-    let mut enforce = Enforce::new().under(args.target);
-    if args.args {
-        enforce = enforce.with_arguments();
-    }
-    if let Some(base) = &args.base {
-        enforce = enforce.on(profile::read(base)?);
-    }
-    let store = args.recordings.as_ref().map(Store::open).transpose()?;
-    let filter = Filter::new(&everything()).context("the profile that notifies everything is not loaded")?;
+    let enforce = args.enforce.enforce()?;
+    let store = args.name.as_ref().map(|_| args.directory.open()).transpose()?;
 
-    // While there is one thread: a user namespace is for a whole process, and so is a signal mask.
-    if !is_privileged() {
-        enter_user_namespace()?;
-    }
-    let foreground = Foreground::take()?;
-    let engine = Engine::start(EngineConfig::default())?;
     let recorder = Recorder::new();
-    let mut launched = launcher(args).filter(filter).launch()?;
-    if let Some(listener) = launched.take_listener() {
-        let mut registry = Registry::new();
-        recorder.attach(&mut registry);
-        let mut container = Container::named(format!("record-{}", std::process::id()));
-        container.status = Status::Creating;
-        container.pid = launched.pid();
-        container.init_pid = launched.pid();
-        engine.serve(listener, Arc::new(container), Arc::new(registry))?;
-    }
-    let ended = foreground.wait(&mut launched)?;
-    drop(launched);
-    // Whoever was still there is gone with the container.
-    let _served = engine.stop(PATIENCE);
+    let mut progress = Progress::on_terminal(&recorder);
+    let mut deadline = args.duration.map(|Span(duration)| Deadline::after(duration));
+    let has_work = progress.is_some() || deadline.is_some();
+    let mut act = || {
+        progress.iter_mut().for_each(Progress::show);
+        deadline.as_mut().and_then(Deadline::due)
+    };
+    let meanwhile = has_work.then_some(Meanwhile { every: TICK, act: &mut act });
+    let (ended, runtime) = match &args.bundle {
+        Some(bundle) => {
+            let ended = bundle::run(bundle, args.runtime, &recorder, meanwhile)?;
+            (ended, args.runtime.program())
+        }
+        None => (launch(args, &recorder, meanwhile)?, RUNTIME),
+    };
+    drop(progress);
 
-    let mut recording = recorder.recording().by_runtime(RUNTIME);
+    let mut recording = recorder.recording().by_runtime(runtime);
     if let (Some(store), Some(name)) = (store, &args.name) {
         recording = store.add(name, &recording)?;
     }
     show(&recording);
-    if let Some(path) = &args.output {
-        let (profile, provenance) = enforce.profile(&recording);
-        write(path, &format!("{}\n", profile.to_json()))?;
-        write(&path.with_extension("provenance.json"), &provenance.to_json())?;
+    if args.output.is_some() {
+        enforcing::write(&enforce, &recording, args.output.as_deref())?;
     }
     Ok(ended.exit_status())
 }
 
-/// Every call of every architecture is notified.
-fn everything() -> Profile {
-    let flags = filter::knows(filter::Flags::WAIT_KILLABLE_RECV).then_some(Flag::WaitKillableRecv);
-    Profile::new(Action::Notify)
-        .architectures(Arch::native().family().iter().copied())
-        .flags([Flag::SpecAllow].into_iter().chain(flags))
-}
-
-fn launcher(args: &RecordArgs) -> Launcher {
-    let mut launcher = Launcher::new(args.command.iter().cloned()).bind_to_thread();
-    if let Some(rootfs) = &args.rootfs {
-        launcher = launcher.rootfs(rootfs);
-    }
-    if let Some(user) = &args.user {
-        launcher = launcher.user(user.clone());
-    }
-    if args.new_privs {
-        launcher = launcher.allow_new_privileges();
-    }
-    launcher
-}
-
-fn write(path: &Path, text: &str) -> anyhow::Result<()> {
-    fs::write(path, text).with_context(|| format!("writing {}", path.display()))
+/// Runs the command by the embedded launcher.
+fn launch(args: &RecordArgs, recorder: &Recorder, meanwhile: Option<Meanwhile<'_>>) -> anyhow::Result<Ended> {
+    let filter =
+        Filter::new(&profile::everything()).context("the profile that notifies everything is not loaded")?;
+    let registry = |_: &Container| {
+        let mut registry = Registry::new();
+        recorder.attach(&mut registry);
+        Ok(registry)
+    };
+    let launcher = args.container.launcher(&args.command).filter(filter);
+    let container = args.container.describe(format!("record-{}", std::process::id()))?;
+    let answerer = Answerer::Here { workers: None, registry: &registry };
+    let mut running = Running::start(&launcher, container, &answerer)?;
+    let ended = running.wait(meanwhile)?;
+    running.stop();
+    Ok(ended)
 }
 
 #[allow(clippy::print_stderr)] // What the user asked to see; stdout is the command's.
@@ -150,20 +127,19 @@ fn show(recording: &Recording) {
 }
 
 /// What the program did, the most frequent call first.
-fn table(recording: &Recording) -> String {
-    let calls = recording.calls().filter(|(_, seen)| seen.count > seen.starting);
+fn table(recording: &Recording) -> Table {
+    let calls = recording.calls().into_iter().filter(|(_, seen)| seen.count > seen.starting);
     let mut rows: Vec<_> =
         calls.map(|(syscall, seen)| (seen.count - seen.starting, seen.runs, syscall)).collect();
     rows.sort_unstable_by_key(|(count, _, syscall)| (std::cmp::Reverse(*count), *syscall));
-    let mut text = format!("{:>10}  {:>9}  call\n", "count", "runs");
+    let headings = [("count", Side::Right), ("runs", Side::Right), ("call", Side::Left)];
+    let mut table = Table::new(headings);
     for (count, runs, syscall) in rows {
-        let runs = format!("{runs} of {}", recording.runs());
         let arch = Some(syscall.arch).filter(|arch| *arch != Arch::native());
         let arch = arch.map(|arch| format!(" ({arch})")).unwrap_or_default();
-        // Writing to a string cannot fail.
-        let _written = writeln!(text, "{count:>10}  {runs:>9}  {syscall}{arch}");
+        table.row([count.to_string(), format!("{runs} of {}", recording.runs()), format!("{syscall}{arch}")]);
     }
-    text
+    table
 }
 
 #[cfg(test)]
@@ -178,7 +154,7 @@ mod tests {
                 "read": {"count": 2, "runs": 2, "first": 5, "last": 6},
                 "write": {"count": 10, "starting": 3, "runs": 3, "first": 5, "last": 6}},
             "SCMP_ARCH_ARM": {"read": {"count": 1, "runs": 1, "first": 5, "last": 6}}}}"#;
-        let table = table(&Recording::from_json(text.as_bytes()).unwrap());
+        let table = table(&Recording::from_json(text.as_bytes()).unwrap()).to_string();
         let lines: Vec<_> = table.lines().map(|line| line.split_whitespace().collect::<Vec<_>>()).collect();
         assert_eq!(lines[1][..5], ["7", "3", "of", "3", "write"]);
         assert_eq!(lines[2][..5], ["2", "2", "of", "3", "read"]);

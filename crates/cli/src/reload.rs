@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 use seccomp_agent_agent::ResolveError;
-use seccomp_agent_policy::{Policy, PolicyError};
-use seccomp_agent_registry::{Container, Registry};
+use seccomp_agent_policy::{Policy, PolicyError, Resolved};
+use seccomp_agent_registry::Container;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::watch;
 
@@ -40,13 +40,18 @@ impl CurrentPolicy {
         Ok(Self(receiver))
     }
 
+    /// Whether containers may be recorded.
+    pub(crate) fn records(&self) -> bool {
+        self.0.borrow().records()
+    }
+
     /// Whether it looks at the runtime.
     pub(crate) fn asks_for_runtime(&self) -> bool {
         self.0.borrow().asks_for_runtime()
     }
 
     /// What `container` gets. Says in the log which rule it is and what was asked for in vain.
-    pub(crate) fn resolve(&self, container: &Container) -> Result<Registry, ResolveError> {
+    pub(crate) fn resolve(&self, container: &Container) -> Result<Resolved, ResolveError> {
         let policy = Arc::clone(&self.0.borrow());
         let resolved = policy.resolve(container)?;
         let explanation = &resolved.explanation;
@@ -61,7 +66,7 @@ impl CurrentPolicy {
                 "asks for what is not honoured"
             );
         }
-        Ok(resolved.registry)
+        Ok(resolved)
     }
 }
 

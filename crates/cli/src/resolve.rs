@@ -3,40 +3,89 @@ use std::sync::Arc;
 
 use seccomp_agent_agent::{ResolveError, Resolver, Resolving};
 use seccomp_agent_handlers::Audit;
+use seccomp_agent_policy::{Fault, Policy};
 use seccomp_agent_registry::{Container, Registry};
 
 use crate::args::ResolverKind;
 use crate::reload::CurrentPolicy;
+use crate::watching::Watching;
 
-/// The resolver that the configuration names.
-pub(crate) enum Configured {
+/// The resolver that the configuration names, and what is recorded beside it.
+pub(crate) struct Configured {
+    handlers: Handlers,
+    recorded: Option<Recorded>,
+}
+
+enum Handlers {
     None,
     DemoBasic,
     Policy(CurrentPolicy),
 }
 
+struct Recorded {
+    watching: Arc<Watching>,
+    /// Who is recorded where there is no other policy.
+    asking: Policy,
+}
+
+/// Whoever asks for it is recorded.
+const ASKING: &str = "
+version: 1
+rules:
+  - name: asking to be recorded
+    match: {}
+    honour:
+      metadata: [RECORD, COMPLAIN]
+      annotations: [seccomp-agent/RECORD, seccomp-agent/COMPLAIN]
+";
+
 impl Configured {
     /// The resolver of this kind, with the policy that it may take.
     pub(crate) fn new(kind: ResolverKind, policy: Option<CurrentPolicy>) -> Self {
-        match (kind, policy) {
-            (ResolverKind::Policy, Some(policy)) => Self::Policy(policy),
-            (ResolverKind::DemoBasic, _) => Self::DemoBasic,
+        let handlers = match (kind, policy) {
+            (ResolverKind::Policy, Some(policy)) => Handlers::Policy(policy),
+            (ResolverKind::DemoBasic, _) => Handlers::DemoBasic,
             // Without a policy the resolver is no `policy`: the configuration has seen to that.
-            (ResolverKind::None | ResolverKind::Policy, _) => Self::None,
-        }
+            (ResolverKind::None | ResolverKind::Policy, _) => Handlers::None,
+        };
+        Self { handlers, recorded: None }
+    }
+
+    /// The same, with recordings: of whom the policy says, or without one of whoever asks.
+    pub(crate) fn recording(self, watching: Arc<Watching>) -> Result<Self, Fault> {
+        let recorded = Some(Recorded { watching, asking: Policy::parse(ASKING)? });
+        Ok(Self { recorded, ..self })
     }
 
     /// The registry for `container`.
     pub(crate) fn registry(&self, container: &Container) -> Result<Registry, ResolveError> {
-        match self {
-            Self::None => Ok(Registry::new()),
-            Self::DemoBasic => {
+        let (mut registry, watch) = match &self.handlers {
+            Handlers::None => (Registry::new(), None),
+            Handlers::DemoBasic => {
                 let mut registry = seccomp_agent_handlers::demo_basic(container);
                 registry.layer(&Audit::of(container, None));
-                Ok(registry)
+                (registry, None)
             }
-            Self::Policy(policy) => policy.resolve(container),
+            Handlers::Policy(policy) => {
+                let resolved = policy.resolve(container)?;
+                (resolved.registry, Some(resolved.watch))
+            }
+        };
+        match &self.recorded {
+            Some(Recorded { watching, asking }) => {
+                let watch =
+                    watch.map_or_else(|| asking.resolve(container).map(|resolved| resolved.watch), Ok)?;
+                watching.attach(&watch, container, &mut registry);
+            }
+            None if watch.is_some_and(|watch| watch.record.is_some() || watch.complain.is_some()) => {
+                tracing::warn!(
+                    container = container.id,
+                    "not recorded: the policy had nobody recorded when the agent started, and no directory is configured"
+                );
+            }
+            None => {}
         }
+        Ok(registry)
     }
 }
 
@@ -46,6 +95,27 @@ impl Resolver for Configured {
     }
 
     fn asks_for_runtime(&self) -> bool {
-        matches!(self, Self::Policy(policy) if policy.asks_for_runtime())
+        match &self.handlers {
+            Handlers::Policy(policy) => policy.asks_for_runtime(),
+            Handlers::None | Handlers::DemoBasic => self.recorded.is_some(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_a_policy_whoever_asks_is_recorded() {
+        let asking = Policy::parse(ASKING).unwrap();
+        let mut container = Container::named("c");
+        assert!(asking.resolve(&container).unwrap().watch.record.is_none());
+        container.metadata = "RECORD=web".to_owned();
+        container.annotations.insert("seccomp-agent/COMPLAIN".to_owned(), "api".to_owned());
+        let watch = asking.resolve(&container).unwrap().watch;
+        assert_eq!(watch.record.map(|subject| subject.name.to_string()).as_deref(), Some("web"));
+        assert_eq!(watch.complain.map(|subject| subject.name.to_string()).as_deref(), Some("api"));
+        assert!(!watch.deny);
     }
 }

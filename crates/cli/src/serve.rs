@@ -1,3 +1,4 @@
+use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::Context;
@@ -5,10 +6,11 @@ use seccomp_agent_agent::{Agent, Socket, raise_descriptor_limit};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::args::ServeArgs;
-use crate::config::Config;
+use crate::config::{Config, DEFAULT_RECORDINGS};
 use crate::metrics::Metrics;
 use crate::reload::CurrentPolicy;
 use crate::resolve::Configured;
+use crate::watching::{Profiles, Violations, Watching};
 use crate::{inherited, log, metrics};
 
 /// `seccomp-agent serve`: returns once SIGTERM or SIGINT has stopped it.
@@ -27,14 +29,20 @@ async fn run(config: &Config) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("waiting for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("waiting for SIGINT")?;
     let policy = config.policy.as_deref().map(CurrentPolicy::follow).transpose()?;
-    let mut agent = Agent::new(Configured::new(config.resolver, policy))
-        .fallback(config.fallback, config.resolve_deadline);
+    let violations = Violations::default();
+    let watching = watching(config, policy.as_ref(), &violations)?;
+    let mut resolver = Configured::new(config.resolver, policy);
+    if let Some(watching) = &watching {
+        resolver = resolver.recording(Arc::clone(watching))?;
+        tokio::spawn(Arc::clone(watching).save());
+    }
+    let mut agent = Agent::new(resolver).fallback(config.fallback, config.resolve_deadline);
     if let Some(workers) = config.workers {
         agent = agent.engine(|engine| engine.workers = workers);
     }
     // Before there is a socket: an address that is taken must not end an agent that answers already.
     if let Some(address) = config.metrics_bind_address {
-        let metrics = Arc::new(Metrics::new());
+        let metrics = Arc::new(Metrics::new(violations));
         agent = agent.engine(|engine| engine.observer = Some(metrics.observer()));
         metrics::serve(address, metrics).await?;
     }
@@ -56,6 +64,28 @@ async fn run(config: &Config) -> anyhow::Result<()> {
         tracing::info!(signal = name, "stopping");
     };
     let left = agent.serve(socket, stopped).await?;
+    if let Some(watching) = watching {
+        watching.finish();
+    }
     tracing::info!(containers = left.len(), "stopped");
     Ok(())
+}
+
+/// What is recorded, if anything may be: where a directory is named, and where a policy has containers recorded.
+fn watching(
+    config: &Config,
+    policy: Option<&CurrentPolicy>,
+    violations: &Violations,
+) -> anyhow::Result<Option<Arc<Watching>>> {
+    let is_wanted = config.recordings.is_some() || policy.is_some_and(CurrentPolicy::records);
+    if !is_wanted {
+        return Ok(None);
+    }
+    let directory = config.recordings.as_deref().unwrap_or(Path::new(DEFAULT_RECORDINGS));
+    let profiles = config.recording_profiles.clone().map(|directory| Profiles {
+        directory,
+        // Runtimes have another working directory.
+        socket: std::path::absolute(&config.socket).unwrap_or_else(|_| config.socket.clone()),
+    });
+    Watching::open(directory, profiles, violations.clone()).map(Some)
 }

@@ -8,6 +8,8 @@ use std::process::Command;
 
 use rustix::mount::{MountFlags, mount};
 use seccomp_agent_registry::Registry;
+use support::differential::assert_same;
+use support::inside::{Keeps, give};
 use support::program::compile;
 use support::tree::{Kind, build, kinds, listing};
 
@@ -27,6 +29,38 @@ fn outcome(kind: &Kind, registry: Option<Registry>) -> (String, impl PartialEq +
         move || String::from_utf8(Command::new(program).output().unwrap().stdout).unwrap(),
     );
     (said, listing(root.path()))
+}
+
+/// [`outcome`] for the root of a user namespace of its own.
+fn outcome_inside(registry: Option<Registry>) -> (String, impl PartialEq + std::fmt::Debug + use<>) {
+    let root = tempfile::tempdir_in("/tmp").unwrap();
+    build(root.path());
+    std::fs::create_dir(root.path().join("w/other")).unwrap();
+    give(root.path());
+    let (program, here) = (compile("arguments", root.path()), root.path().join("w"));
+    let said = support::run(
+        registry,
+        move || {
+            support::unshare_mounts();
+            rustix::process::chdir(here).unwrap();
+            mount("other", "other", "tmpfs", MountFlags::empty(), c"mode=777").unwrap();
+        },
+        move || {
+            let keeps = Keeps::new();
+            String::from_utf8(keeps.enter().arg(program).output().unwrap().stdout).unwrap()
+        },
+    );
+    (said, listing(root.path()))
+}
+
+#[test]
+fn every_argument_is_taken_so_in_a_user_namespace() {
+    let (native, native_tree) = outcome_inside(None);
+    let (emulated, emulated_tree) = outcome_inside(Some(support::emulations()));
+    let lines = |said: &str| said.lines().map(str::to_owned).collect::<Vec<_>>();
+    assert_same("root", &lines(&native), &lines(&emulated));
+    assert!(native.lines().count() > 1000, "{native}");
+    assert_eq!(native_tree, emulated_tree);
 }
 
 #[test]

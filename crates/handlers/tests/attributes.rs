@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use seccomp_agent_handlers::Attributes;
 use seccomp_agent_nsenter::Capabilities;
 use seccomp_agent_registry::Registry;
-use support::differential::{Open, compare};
+use support::differential::{Open, compare, compare_inside};
 
 fn granting(prefixes: &[&str]) -> Registry {
     let mut registry = Registry::new();
@@ -75,4 +75,10 @@ fn a_grant_of_all_names_does_what_the_capabilities_would() {
 #[test]
 fn what_is_not_listed_is_changed_with_the_callers_own_rights() {
     compare(Capabilities::empty(), || granting(&["trusted.nothing", "user."]), calls);
+}
+
+#[test]
+fn in_a_user_namespace_a_grant_does_what_the_capability_would_there() {
+    let test = "in_a_user_namespace_a_grant_does_what_the_capability_would_there";
+    compare_inside(test, Capabilities::SETFCAP, || granting(&["security.capability"]), calls);
 }

@@ -3,8 +3,7 @@
 
 mod support;
 
-use std::io::Write;
-use std::sync::{Arc, Mutex};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use rustix::fs::{CWD, Gid, Mode, Uid, chmodat, chownat, mkdirat};
@@ -12,39 +11,7 @@ use seccomp_agent_handlers::{
     AnyCall, Audit, Capabilities, Directories, Executions, Modes, Numbers, Owners, Pattern,
 };
 use seccomp_agent_registry::{Call, Container, Errno, Handler, Notification, Registry, Verdict};
-use tracing_subscriber::fmt::MakeWriter;
-
-/// Where the records of one test go.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
-
-impl Write for Log {
-    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
-    }
-
-    fn flush(&mut self) -> std::io::Result<()> {
-        Ok(())
-    }
-}
-
-impl MakeWriter<'_> for Log {
-    type Writer = Self;
-
-    fn make_writer(&self) -> Self {
-        self.clone()
-    }
-}
-
-/// The lines that are logged while `work` runs, as JSON, without their time.
-fn logged(work: impl FnOnce()) -> Vec<String> {
-    let log = Log::default();
-    let subscriber =
-        tracing_subscriber::fmt().json().flatten_event(true).without_time().with_writer(log.clone()).finish();
-    tracing::subscriber::with_default(subscriber, work);
-    let text = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
-    text.lines().map(str::to_owned).collect()
-}
+use support::audit::logged;
 
 fn audited(name: &str, handler: impl Handler + 'static) -> Registry {
     let mut registry = Registry::new();

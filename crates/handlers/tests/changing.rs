@@ -14,25 +14,23 @@ use rustix::fs::{CWD, Mode, mkdirat};
 use seccomp_agent_handlers::{Attributes, HostFile, Modes, Openings};
 use seccomp_agent_nsenter::Capabilities;
 use seccomp_agent_registry::Registry;
+use support::audit::{Records, audited, record};
 use support::program::compile;
 use support::race::{NAMES, race, race_duration};
 use support::tree::{build, kind};
 
-/// Runs the program `changing`, which becomes user 1000, and gives what it printed.
-fn changing(registry: Registry, root: &std::path::Path, arguments: Vec<String>) -> String {
+/// Runs the program `changing`, which becomes user 1000, and gives what it printed and what was written down.
+fn changing(registry: Registry, root: &std::path::Path, arguments: Vec<String>) -> (String, Records) {
     let program = compile("changing", root);
     let here = root.to_owned();
     let seconds = race_duration().as_secs().to_string();
-    let said = support::run(
-        Some(registry),
-        || (),
-        move || {
-            let mut command = Command::new(program);
-            command.args(arguments).arg(seconds).current_dir(here.join("w")).output().unwrap()
-        },
-    );
+    let body = move || {
+        let mut command = Command::new(program);
+        command.args(arguments).arg(seconds).current_dir(here.join("w")).output().unwrap()
+    };
+    let (said, records) = record(|| support::run(Some(audited(registry)), || (), body));
     assert!(said.status.success(), "{said:?}");
-    String::from_utf8(said.stdout).unwrap()
+    (String::from_utf8(said.stdout).unwrap(), records)
 }
 
 #[test]
@@ -41,7 +39,10 @@ fn a_name_that_changes_is_the_one_that_was_granted() {
     build(root.path());
     let mut registry = Registry::new();
     registry.on("setxattr", Attributes::granting(["trusted.overlay."])).unwrap();
-    changing(registry, root.path(), vec!["name".into(), "own".into()]);
+    let (_, records) = changing(registry, root.path(), vec!["name".into(), "own".into()]);
+    let strange =
+        [("handler", "attributes"), ("asked", r#"attribute=\"trusted.strange.x\""#), ("errno", "EPERM")];
+    records.assert_refused(&strange);
     let mut names = vec![0; 4096];
     let len = rustix::fs::listxattr(root.path().join("w/own"), &mut names[..]).unwrap();
     let names = String::from_utf8_lossy(&names[..len]);
@@ -71,7 +72,11 @@ fn a_path_that_changes_opens_what_is_granted_or_the_callers_own() {
         registry.on(name, Openings::granting(vec![listed.clone()]).unwrap()).unwrap();
     }
     let paths = [&granted, &secret].map(|path| path.to_str().unwrap().to_owned());
-    let said = changing(registry, root.path(), ["path".into()].into_iter().chain(paths).collect());
+    let (said, records) = changing(registry, root.path(), ["path".into()].into_iter().chain(paths).collect());
+    // What is not listed continues, which is not written down.
+    let granted = [("handler", "open"), ("path", granted.to_str().unwrap()), ("decision", "granted")];
+    assert!(records.count(&granted) > 0, "{records:?}");
+    assert_eq!(records.count(&[("path", secret.to_str().unwrap())]), 0, "{records:?}");
     assert!(said.contains("granted\n"), "the race has run");
     assert!(!said.contains("secret"), "somebody else's file was opened");
 }
@@ -82,7 +87,9 @@ fn a_descriptor_that_becomes_anothers_file_changes_nothing_of_it() {
     build(root.path());
     let mut registry = Registry::new();
     registry.on("fchmod", Modes::granting(Capabilities::empty())).unwrap();
-    changing(registry, root.path(), vec!["descriptor".into(), "own".into(), "file".into()]);
+    let arguments = ["descriptor", "own", "file"].map(str::to_owned).to_vec();
+    let (_, records) = changing(registry, root.path(), arguments);
+    records.assert_refused(&[("handler", "modes"), ("syscall", "fchmod"), ("errno", "EPERM")]);
     let mode = |name: &str| fs::metadata(root.path().join("w").join(name)).unwrap().mode() & 0o7777;
     assert_eq!(mode("file"), 0o644, "it is root's");
     assert_ne!(mode("own"), 0o644, "the race has run");
@@ -95,7 +102,7 @@ fn a_root_that_changes_is_one_or_the_other() {
         build(root.path());
     }
     let roots = [root.path().to_owned(), other.path().to_owned()].map(|path| File::open(path).unwrap());
-    race(
+    let records = race(
         kind("user, chrooted"),
         support::emulations(),
         root.path(),
@@ -111,6 +118,11 @@ fn a_root_that_changes_is_one_or_the_other() {
             let _ = mkdirat(CWD, format!("/../../../../tmp/escaped-{name}"), Mode::RWXU);
         },
     );
+    records.assert_refused(&[
+        ("handler", "directories"),
+        ("path", "/../../../../tmp/escaped-*"),
+        ("errno", "ENOENT"),
+    ]);
     let count = |root: &tempfile::TempDir| fs::read_dir(root.path().join("w")).unwrap().count();
     assert!(count(&root) + count(&other) > 50, "the race has run");
     let names = fs::read_dir("/tmp").unwrap().map(|entry| entry.unwrap().file_name());

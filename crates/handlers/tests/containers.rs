@@ -1,5 +1,5 @@
-//! Several containers of one agent: one's grants, and what one waits for, are nothing to the others. Needs root and
-//! a C compiler.
+//! Several containers of one agent: one's grants, and what one waits for, are nothing to the others. Needs root, a C
+//! compiler, e2fsprogs and loop devices.
 #![allow(clippy::unwrap_used)] // A failure ends the test, in its helpers too.
 
 mod support;
@@ -17,10 +17,12 @@ use std::time::{Duration, Instant};
 use rustix::fs::{AtFlags, CWD, FileType, Mode, makedev, mkdirat, mknodat, unlinkat};
 use rustix::io::Errno;
 use seccomp_agent_agent::{Config, Engine};
-use seccomp_agent_handlers::{Devices, Directories, Nodes};
+use seccomp_agent_handlers::{Audit, Devices, Directories, Nodes};
 use seccomp_agent_notify::Listener;
 use seccomp_agent_notify::filter::Flags;
 use seccomp_agent_registry::{Container, Registry};
+use support::audit::records_of;
+use support::frozen::Frozen;
 use support::program::compile;
 use support::tree::{build, kind};
 
@@ -59,6 +61,7 @@ fn container<T: Send + 'static>(
 #[test]
 fn what_is_granted_to_one_container_is_not_granted_to_another() {
     let _alone = alone();
+    records_of("");
     let engine = engine();
     let one = |number: u32| [number..=number].into_iter().collect();
     let null = Devices { is_block: false, major: one(1), minor: one(3) };
@@ -73,8 +76,9 @@ fn what_is_granted_to_one_container_is_not_granted_to_another() {
             let mut registry = Registry::new();
             let listed = if granted { vec![null.clone()] } else { vec![] };
             registry.on("mknodat", Nodes::granting(listed)).unwrap();
-            let ended = Arc::clone(&ended);
-            container(&engine, &format!("container-{number}"), root.path(), registry, move || {
+            let (name, ended) = (format!("container-{number}"), Arc::clone(&ended));
+            registry.layer(&Audit::of(&Container::named(&name), None));
+            container(&engine, &name, root.path(), registry, move || {
                 let (mut calls, expected) = (0, if granted { Ok(()) } else { Err(Errno::PERM) });
                 while !ended.load(Ordering::Relaxed) {
                     let device = makedev(1, 3);
@@ -91,6 +95,13 @@ fn what_is_granted_to_one_container_is_not_granted_to_another() {
     ended.store(true, Ordering::Relaxed);
     for thread in threads {
         assert!(thread.join().unwrap() > 0, "the race has run");
+    }
+    for number in 0..4 {
+        let records = records_of(&format!("container-{number}"));
+        let (decision, other) = if number % 2 == 0 { ("granted", "refused") } else { ("refused", "granted") };
+        let asked = ("asked", "type=c mode=0700 device=1:3");
+        assert!(records.count(&[("decision", decision), ("handler", "nodes"), asked]) > 0, "{records:?}");
+        assert_eq!(records.count(&[("decision", other)]), 0, "{records:?}");
     }
 }
 
@@ -149,17 +160,20 @@ impl Drop for Busy {
 }
 
 /// A container whose calls are never answered: `arguments` say why.
-fn stuck(engine: &Engine, arguments: &[&str]) -> Child {
+fn stuck(engine: &Engine, arguments: &[String]) -> Child {
     let root = tempfile::tempdir_in("/tmp").unwrap();
     let program = compile("unanswering", root.path());
-    let arguments: Vec<_> = arguments.iter().map(|&argument| argument.to_owned()).collect();
+    let arguments = arguments.to_vec();
     let (send, receive) = channel();
     let starting = std::thread::spawn(move || {
         send.send(support::install(&["mkdir"], Flags::empty())).unwrap();
         Command::new(program).args(arguments).stdout(Stdio::piped()).spawn().unwrap()
     });
     let listener = Listener::new(receive.recv().unwrap()).unwrap();
-    engine.serve(listener, Arc::new(Container::named("stuck")), Arc::new(directories())).unwrap();
+    let container = Container::named("stuck");
+    let mut registry = directories();
+    registry.layer(&Audit::of(&container, None));
+    engine.serve(listener, Arc::new(container), Arc::new(registry)).unwrap();
     let mut child = starting.join().unwrap();
     let mut line = String::new();
     BufReader::new(child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
@@ -178,11 +192,10 @@ fn eventually(what: &str, holds: impl Fn() -> bool) {
 }
 
 /// Ends a container's first process; what it has started ends with it.
-fn end(mut child: Child, engine: &Engine) {
+fn kill(mut child: Child) {
     assert!(child.try_wait().unwrap().is_none(), "nobody has answered its calls");
     child.kill().unwrap();
     child.wait().unwrap();
-    eventually("it is gone", || engine.containers().iter().all(|container| container.id != "stuck"));
 }
 
 /// How many threads answer calls.
@@ -195,17 +208,24 @@ fn workers() -> usize {
         .count()
 }
 
-fn others_keep_their_rate_beside(arguments: &[&str]) {
+/// `obstruct` puts something in the way, for as long as what it gives is kept, and says how a program runs into it.
+fn others_keep_their_rate_beside<T>(obstruct: impl Fn() -> (T, Vec<String>)) {
     let _alone = alone();
+    records_of("");
     let engine = engine();
     let busy = Busy::start(&engine);
     let mut ratios = Vec::new();
     // What else the machine does may weigh on one attempt, not on all.
     for _ in 0..6 {
         let before = busy.rate();
-        let child = stuck(&engine, arguments);
+        let (obstacle, arguments) = obstruct();
+        let written = records_of("stuck").count(&DECIDED);
+        let child = stuck(&engine, &arguments);
         let beside = busy.rate();
-        end(child, &engine);
+        kill(child);
+        drop(obstacle);
+        eventually("it is gone", || engine.containers().iter().all(|container| container.id != "stuck"));
+        eventually("it is written down", || records_of("stuck").count(&DECIDED) > written);
         let after = busy.rate();
         ratios.push(beside / f64::midpoint(before, after));
         if ratios.last().is_some_and(|ratio| *ratio >= 0.8) {
@@ -215,13 +235,28 @@ fn others_keep_their_rate_beside(arguments: &[&str]) {
     panic!("others made {ratios:?} of the calls that they made without");
 }
 
+/// What the records of the calls that have waited have in common.
+const DECIDED: [(&str, &str); 2] = [("handler", "directories"), ("syscall", "mkdir")];
+
 #[test]
 fn a_file_system_that_never_answers_holds_up_its_own_container_alone() {
-    let place = tempfile::tempdir_in("/tmp").unwrap();
-    others_keep_their_rate_beside(&["fuse", place.path().to_str().unwrap()]);
+    others_keep_their_rate_beside(|| {
+        let place = tempfile::tempdir_in("/tmp").unwrap();
+        let arguments = vec!["fuse".to_owned(), place.path().to_str().unwrap().to_owned()];
+        (place, arguments)
+    });
+}
+
+#[test]
+fn a_file_system_that_is_frozen_holds_up_its_own_container_alone() {
+    others_keep_their_rate_beside(|| {
+        let frozen = Frozen::new();
+        let arguments = vec!["frozen".to_owned(), frozen.place().to_str().unwrap().to_owned()];
+        (frozen, arguments)
+    });
 }
 
 #[test]
 fn a_page_that_never_comes_holds_up_its_own_container_alone() {
-    others_keep_their_rate_beside(&["page"]);
+    others_keep_their_rate_beside(|| ((), vec!["page".to_owned()]));
 }

@@ -5,12 +5,15 @@ mod support;
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::parent_id;
 use std::path::Path;
 
 use rustix::fs::{CWD, Mode, OFlags, mkdir, mkdirat, open};
 use rustix::io::Errno;
-use seccomp_agent_handlers::Directories;
+use seccomp_agent_handlers::{Capabilities, Directories};
 use seccomp_agent_registry::Registry;
+use support::differential::compare_inside;
+use support::inside;
 use support::tree::{Kind, build, kinds, listing};
 
 fn directories() -> Registry {
@@ -18,6 +21,15 @@ fn directories() -> Registry {
     registry.on("mkdir", Directories::new()).unwrap();
     registry.on("mkdirat", Directories::new()).unwrap();
     registry
+}
+
+/// What is made in the host's root, where the caller may do that: a name that no other test has, and the same natively
+/// and emulated.
+fn above_the_root() -> String {
+    match inside::role() {
+        Some(_) => format!("made-inside-for-{}", parent_id()),
+        None => format!("made-for-{}", std::process::id()),
+    }
 }
 
 /// Paths below the working directory, each tried twice: the second time it exists.
@@ -38,7 +50,7 @@ fn paths() -> Vec<String> {
         "//",
         "/w2/x",
         "/nothing/x",
-        "../../../../../../../../../above-the-root",
+        &format!("../../../../../../../../../{}", above_the_root()),
         "middle/x",
         "middle",
         "middle/",
@@ -82,19 +94,16 @@ fn outcomes(
     let root = tempfile::tempdir_in("/tmp").unwrap();
     build(root.path());
     let (here, who) = (root.path().to_owned(), kind.clone());
-    let said = support::run(
-        registry,
-        move || who.become_it(&here),
-        || {
-            let modes = [0o777, 0o7777, 0o1755, 0, 0o40777].into_iter().cycle();
-            let calls = paths().into_iter().flat_map(|path| [path.clone(), path]).zip(modes);
-            let both = [make_by_mkdir, make_by_mkdirat].into_iter().cycle();
-            calls.zip(both).map(|((path, mode), make)| (path.clone(), make(&path, mode))).collect::<Vec<_>>()
-        },
-    );
-    let _ = fs::remove_dir("/tmp/above-the-root");
-    let _ = fs::remove_dir("/above-the-root");
+    let said = support::run(registry, move || who.become_it(&here), calls);
+    let _ = fs::remove_dir(Path::new("/").join(above_the_root()));
     (said, listing(root.path()))
+}
+
+fn calls() -> Vec<(String, Result<(), Errno>)> {
+    let modes = [0o777, 0o7777, 0o1755, 0, 0o40777].into_iter().cycle();
+    let calls = paths().into_iter().flat_map(|path| [path.clone(), path]).zip(modes);
+    let both = [make_by_mkdir, make_by_mkdirat].into_iter().cycle();
+    calls.zip(both).map(|((path, mode), make)| (path.clone(), make(&path, mode))).collect()
 }
 
 fn make_by_mkdir(path: &str, mode: u32) -> Result<(), Errno> {
@@ -116,6 +125,12 @@ fn every_kind_of_caller_gets_what_it_would_have_got_itself() {
         }
         assert_eq!(native_tree, emulated_tree, "{}", kind.name);
     }
+}
+
+#[test]
+fn callers_in_a_user_namespace_get_what_they_would_have_got_themselves() {
+    let test = "callers_in_a_user_namespace_get_what_they_would_have_got_themselves";
+    compare_inside(test, Capabilities::empty(), directories, |_| calls());
 }
 
 #[test]

@@ -4,17 +4,20 @@
 mod support;
 
 use std::fs;
-use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::os::unix::process::CommandExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
+use nix::time::{ClockId, clock_gettime};
 use rustix::fs::{AtFlags, CWD, FileType, Gid, Mode, Uid, XattrFlags};
 use rustix::fs::{chmodat, chownat, lsetxattr, makedev, mkdirat, mknodat};
 use rustix::io::Errno;
 use rustix::mount::{MountFlags, mount, mount_bind, mount_remount};
 use seccomp_agent_registry::Registry;
+use support::differential::assert_same;
+use support::inside::{FIRST, Program, give, role, tell};
 use support::program::compile;
 use support::tree::{Kind, build, kinds};
 
@@ -22,8 +25,9 @@ use support::tree::{Kind, build, kinds};
 const MOUNTS: [&str; 8] =
     ["plain", "readonly-mount", "readonly-fs", "no-inodes", "no-space", "idmapped", "nodev", "nosymfollow"];
 
-/// Mounts all of [`MOUNTS`] for the calling thread, each with a file, a directory and a link.
-fn mount_all(root: &Path) {
+/// Mounts all of [`MOUNTS`] for the calling thread, each with a file, a directory and a link that are the users'
+/// from `first` on. `idmapped` is the program that maps ids.
+fn mount_all(root: &Path, first: u32, idmapped: &Path) {
     let w = root.join("w");
     for name in MOUNTS {
         let at = w.join(name);
@@ -35,7 +39,7 @@ fn mount_all(root: &Path) {
             _ => (MountFlags::empty(), c"mode=777"),
         };
         mount(name, &at, "tmpfs", flags, options).unwrap();
-        fill(&at);
+        fill(&at, first);
         match name {
             "readonly-fs" => mount_remount(&at, MountFlags::RDONLY, c"").unwrap(),
             "readonly-mount" => {
@@ -47,8 +51,7 @@ fn mount_all(root: &Path) {
                 let _full = fs::write(at.join("data"), vec![1; 1 << 16]);
             }
             "idmapped" => {
-                let program = compile("idmapped", root);
-                assert!(Command::new(program).args([&at, &at]).status().unwrap().success());
+                assert!(Command::new(idmapped).args([&at, &at]).status().unwrap().success());
             }
             "nosymfollow" => mount_remount(&at, MountFlags::from_bits_retain(256), c"").unwrap(),
             _ => {}
@@ -56,18 +59,30 @@ fn mount_all(root: &Path) {
     }
 }
 
+fn idmapped() -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir_in("/tmp").unwrap();
+    let program = compile("idmapped", folder.path());
+    (folder, program)
+}
+
 fn count(folder: &Path) -> usize {
     fs::read_dir(folder).unwrap().count()
 }
 
-fn fill(folder: &Path) {
+fn fill(folder: &Path, first: u32) {
     fs::create_dir(folder.join("in")).unwrap();
     fs::set_permissions(folder.join("in"), PermissionsExt::from_mode(0o777)).unwrap();
     fs::write(folder.join("own"), "").unwrap();
     // 4242 on disk is 1000 where ids are mapped.
-    let owner = if folder.ends_with("idmapped") { 4242 } else { 1000 };
-    std::os::unix::fs::chown(folder.join("own"), Some(owner), Some(owner)).unwrap();
+    let owner = if folder.ends_with("idmapped") { 4242 } else { first + 1000 };
+    chown(folder.join("own"), Some(owner), Some(owner)).unwrap();
     symlink("in", folder.join("link")).unwrap();
+    for (name, follow) in
+        [(".", AtFlags::empty()), ("in", AtFlags::empty()), ("link", AtFlags::SYMLINK_NOFOLLOW)]
+    {
+        let (user, group) = (Some(Uid::from_raw(first)), Some(Gid::from_raw(first)));
+        chownat(CWD, folder.join(name), user, group, follow).unwrap();
+    }
 }
 
 type Said = Vec<(String, Result<(), Errno>)>;
@@ -111,15 +126,20 @@ fn calls() -> (Said, Vec<String>) {
     (said, seen)
 }
 
-fn outcome<T: Send + 'static>(kind: &Kind, registry: Option<Registry>, calls: fn() -> T) -> T {
+fn outcome<T: Send + 'static>(
+    kind: &Kind,
+    registry: Option<Registry>,
+    idmapped: &Path,
+    calls: fn() -> T,
+) -> T {
     let root = tempfile::tempdir_in("/tmp").unwrap();
     build(root.path());
-    let (here, who) = (root.path().to_owned(), kind.clone());
+    let (here, who, idmapped) = (root.path().to_owned(), kind.clone(), idmapped.to_owned());
     support::run(
         registry,
         move || {
             support::unshare_mounts();
-            mount_all(&here);
+            mount_all(&here, 0, &idmapped);
             who.become_it(&here);
         },
         calls,
@@ -128,9 +148,10 @@ fn outcome<T: Send + 'static>(kind: &Kind, registry: Option<Registry>, calls: fn
 
 #[test]
 fn mounts_of_all_kinds_answer_as_natively() {
+    let (_folder, idmapped) = idmapped();
     for kind in kinds() {
-        let native = outcome(&kind, None, calls);
-        let emulated = outcome(&kind, Some(support::emulations()), calls);
+        let native = outcome(&kind, None, &idmapped, calls);
+        let emulated = outcome(&kind, Some(support::emulations()), &idmapped, calls);
         for (native, emulated) in native.0.iter().zip(&emulated.0) {
             assert_eq!(native, emulated, "{}", kind.name);
         }
@@ -146,16 +167,61 @@ fn mounts_of_all_kinds_answer_as_natively() {
 }
 
 #[test]
+fn mounts_of_all_kinds_answer_as_natively_in_a_user_namespace() {
+    let all = |(said, seen): (Said, Vec<String>)| {
+        said.into_iter().map(|said| format!("{said:?}")).chain(seen).collect::<Vec<_>>()
+    };
+    if let Some((root, kind)) = role() {
+        kind.become_it(&root);
+        return tell(&all(calls()));
+    }
+    let (_folder, idmapped) = idmapped();
+    let program = Program::of("mounts_of_all_kinds_answer_as_natively_in_a_user_namespace");
+    for kind in kinds() {
+        let outcome = |registry| {
+            let root = tempfile::tempdir_in("/tmp").unwrap();
+            build(root.path());
+            give(root.path());
+            let (here, idmapped) = (root.path().to_owned(), idmapped.clone());
+            program.run(registry, root.path(), &kind, move || {
+                support::unshare_mounts();
+                mount_all(&here, FIRST, &idmapped);
+            })
+        };
+        let native = outcome(None);
+        assert_same(kind.name, &native, &outcome(Some(support::emulations())));
+        for errno in [Errno::ROFS, Errno::NOSPC, Errno::LOOP] {
+            let failed = format!("code: {},", errno.raw_os_error());
+            assert!(
+                native.iter().any(|said| said.contains(&failed)),
+                "{}: no {errno}: {native:?}",
+                kind.name
+            );
+        }
+    }
+}
+
+#[test]
 fn what_is_done_later_has_later_timestamps() {
+    // What has happened after which of the pauses between the calls.
     let order = || {
-        let step = || std::thread::sleep(Duration::from_millis(20));
+        let mut pauses = Vec::new();
+        let mut pause = || {
+            let now = SystemTime::now();
+            pauses.push(now);
+            // The clock that files are given the time of lags behind.
+            while coarse_time() <= now {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+        };
         let mode = Mode::from_raw_mode;
+        pause();
         mkdirat(CWD, "plain/first", mode(0o700)).unwrap();
-        step();
+        pause();
         mkdirat(CWD, "plain/second", mode(0o700)).unwrap();
-        step();
+        pause();
         chmodat(CWD, "plain/first", mode(0o711), AtFlags::empty()).unwrap();
-        step();
+        pause();
         lsetxattr("plain/second", "user.x", b"", XattrFlags::empty()).unwrap();
         let mut events = Vec::new();
         for name in ["plain/first", "plain/second", "plain"] {
@@ -165,20 +231,27 @@ fn what_is_done_later_has_later_timestamps() {
                 ("changed", meta.ctime(), meta.ctime_nsec()),
                 ("read", meta.atime(), meta.atime_nsec()),
             ] {
-                // What happens in one call happens at one time, to a hundredth of a second.
-                events.push((seconds * 100 + nanos / 10_000_000, format!("{name} {what}")));
+                let time = since_1970(seconds, nanos);
+                let after = pauses.iter().filter(|pause| **pause <= time).count();
+                events.push((format!("{name} {what}"), after));
             }
         }
-        events.sort();
-        let first = events[0].0;
-        events.into_iter().map(|(time, what)| (i64::from(time > first), what)).collect::<Vec<_>>()
+        events
     };
-    let kind = support::tree::kind("user");
-    let order_of = |registry| {
-        let events = outcome(&kind, registry, order);
-        events.into_iter().map(|(_, what)| what).collect::<Vec<_>>()
-    };
-    assert_eq!(order_of(None), order_of(Some(support::emulations())));
+    let (kind, (_folder, idmapped)) = (support::tree::kind("user"), idmapped());
+    let native = outcome(&kind, None, &idmapped, order);
+    assert_eq!(native, outcome(&kind, Some(support::emulations()), &idmapped, order));
+    assert_eq!(native.iter().map(|(_, after)| after).max(), Some(&4));
+}
+
+/// The time that the kernel gives to files (`CLOCK_REALTIME_COARSE`).
+fn coarse_time() -> SystemTime {
+    let now = clock_gettime(ClockId::CLOCK_REALTIME_COARSE).unwrap();
+    since_1970(now.tv_sec(), now.tv_nsec())
+}
+
+fn since_1970(seconds: i64, nanos: i64) -> SystemTime {
+    SystemTime::UNIX_EPOCH + Duration::new(seconds.cast_unsigned(), u32::try_from(nanos).unwrap())
 }
 
 /// `fs.protected_symlinks` for as long as this lives.
@@ -203,6 +276,7 @@ impl Drop for ProtectedLinks {
 #[test]
 fn links_in_sticky_directories_are_protected_from_those_whose_they_are_not() {
     let _on = ProtectedLinks::switch_on();
+    let (_folder, idmapped) = idmapped();
     let through = || {
         let mode = Mode::from_raw_mode(0o777);
         vec![
@@ -214,9 +288,9 @@ fn links_in_sticky_directories_are_protected_from_those_whose_they_are_not() {
         ]
     };
     for kind in kinds() {
-        let native = outcome(&kind, None, through);
+        let native = outcome(&kind, None, &idmapped, through);
         assert_eq!(native[0], Err(Errno::ACCESS), "it is on");
-        assert_eq!(native, outcome(&kind, Some(support::emulations()), through), "{}", kind.name);
+        assert_eq!(native, outcome(&kind, Some(support::emulations()), &idmapped, through), "{}", kind.name);
     }
 }
 

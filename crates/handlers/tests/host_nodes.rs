@@ -19,6 +19,7 @@ use rustix::mount::{MountFlags, mount};
 use seccomp_agent_handlers::{Devices, Nodes};
 use seccomp_agent_notify::Features;
 use seccomp_agent_registry::{Handler, Registry};
+use support::audit::{audited, record};
 
 /// Memory devices are granted; the host's null and zero are bound, and a path that is no such device is passed over.
 fn registry() -> Registry {
@@ -43,7 +44,7 @@ fn in_own_mount<T: Send + 'static>(flags: MountFlags, body: impl FnOnce() -> T +
     let user = support::tree::kinds().into_iter().find(|kind| kind.name == "user").unwrap();
     let here = folder.path().to_owned();
     support::run(
-        Some(registry()),
+        Some(audited(registry())),
         move || {
             support::unshare_mounts();
             mount("none", &here, "tmpfs", flags, c"mode=0755").unwrap();
@@ -147,7 +148,7 @@ fn the_directory_is_the_callers_to_write_to() {
 
 #[test]
 fn nothing_but_the_new_file_is_covered_whatever_takes_its_place() {
-    let (bound, secret) = in_own_mount(MountFlags::NODEV, || {
+    let body = || {
         // The root of the file system, and so this link's target, is not the caller's to write to.
         let (done, name) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU32::new(0)));
         let (is_done, current) = (Arc::clone(&done), Arc::clone(&name));
@@ -165,7 +166,13 @@ fn nothing_but_the_new_file_is_covered_whatever_takes_its_place() {
         done.store(true, Ordering::Relaxed);
         racer.join().unwrap();
         (bound, fs::read_to_string("../secret"))
-    });
+    };
+    let ((bound, secret), records) = record(|| in_own_mount(MountFlags::NODEV, body));
+    records.assert_refused(&[
+        ("handler", "nodes"),
+        ("asked", "type=c mode=0640 device=1:3"),
+        ("why", "listed"),
+    ]);
     assert!(bound <= 64, "{bound}");
     assert_eq!(secret.unwrap(), "of root");
 }

@@ -16,6 +16,7 @@ use rustix::thread::{CapabilitySet, remove_capability_from_bounding_set};
 use seccomp_agent_handlers::Mount;
 use seccomp_agent_notify::Features;
 use seccomp_agent_registry::Registry;
+use support::audit::{audited, record};
 
 const MOUNTS: usize = 2000;
 
@@ -33,10 +34,13 @@ fn killing_what_is_born_in_the_namespace_costs_us_no_descriptor() {
         remove_capability_from_bounding_set(CapabilitySet::SYS_ADMIN).unwrap();
     };
     let without_the_option = Features { proc_pidns: false, ..Features::probe() };
-    let run = support::run_with(Some(registry), without_the_option, transform, move || {
+    let start = move || {
         let mut init = Command::new("/proc/self/exe");
         init.args(["--exact", "init", "--nocapture"]).env(TARGET, target).uid(0).output().unwrap()
-    });
+    };
+    let (run, records) =
+        record(|| support::run_with(Some(audited(registry)), without_the_option, transform, start));
+    records.assert_refused(&[("handler", "mount"), ("errno", "EINTR")]);
     let said = String::from_utf8_lossy(&run.stdout);
     assert!(run.status.success(), "{said}");
     assert!(said.contains("some were interrupted"), "{said}");

@@ -15,6 +15,7 @@ use seccomp_agent_notify::Features;
 use seccomp_agent_notify::filter::Flags;
 use seccomp_agent_nsenter::Capabilities;
 use seccomp_agent_registry::{Call, Handler, Registry, Verdict};
+use support::audit::{Records, audited, record};
 use support::program::compile;
 use support::tree::build;
 
@@ -33,8 +34,8 @@ fn is_roots(tid: u32) -> bool {
 type Seen = Vec<(bool, bool)>;
 
 /// Lets a user's process change a file of root's, and root take its number (`how`) before the agent looks at it.
-/// Gives what came of each call, and the file's mode.
-fn replaced(how: &'static str, flags: Flags) -> (Seen, u32) {
+/// Gives what came of each call, the file's mode, and what is written down.
+fn replaced(how: &'static str, flags: Flags) -> (Seen, u32, Records) {
     let root = tempfile::tempdir_in("/tmp").unwrap();
     build(root.path());
     let program = compile("identity", root.path());
@@ -60,23 +61,21 @@ fn replaced(how: &'static str, flags: Flags) -> (Seen, u32) {
         })
         .unwrap();
     let changed = file.clone();
-    let status = support::run_flagged(
-        Some(registry),
-        Features::probe(),
-        flags,
-        || (),
-        move || Command::new(program).arg(how).arg(changed).status().unwrap(),
-    );
+    let body = move || Command::new(program).arg(how).arg(changed).status().unwrap();
+    let (status, records) =
+        record(|| support::run_flagged(Some(audited(registry)), Features::probe(), flags, || (), body));
     assert!(status.success(), "{how}: {status}");
     let seen = seen.lock().unwrap().clone();
-    (seen, fs::metadata(file).unwrap().mode() & 0o7777)
+    (seen, fs::metadata(file).unwrap().mode() & 0o7777, records)
 }
 
 #[test]
 fn nothing_is_done_as_the_thread_that_has_executed_under_the_callers_number() {
     for flags in [Flags::empty(), Flags::WAIT_KILLABLE_RECV] {
         if flags == Flags::empty() || Features::probe().wait_killable_recv {
-            assert_eq!(replaced("exec", flags), (vec![(true, true)], 0o644));
+            let (seen, mode, records) = replaced("exec", flags);
+            assert_eq!((seen, mode), (vec![(true, true)], 0o644));
+            records.assert_refused(&[("syscall", "fchmod"), ("asked", "fd=*"), ("errno", "EINTR")]);
         }
     }
 }
@@ -84,5 +83,7 @@ fn nothing_is_done_as_the_thread_that_has_executed_under_the_callers_number() {
 #[test]
 fn nothing_is_done_as_the_process_that_got_the_callers_number_again() {
     let own_then_roots_then_by_root = vec![(false, false), (true, true), (true, false)];
-    assert_eq!(replaced("reuse", Flags::empty()), (own_then_roots_then_by_root, 0o640));
+    let (seen, mode, records) = replaced("reuse", Flags::empty());
+    assert_eq!((seen, mode), (own_then_roots_then_by_root, 0o640));
+    records.assert_refused(&[("syscall", "fchmod"), ("asked", "fd=*"), ("errno", "EINTR")]);
 }

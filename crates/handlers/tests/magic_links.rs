@@ -1,20 +1,21 @@
 //! Paths through procfs: the caller's own links mean the caller, nobody's lead to the agent. Needs root and
-//! busybox.
+//! busybox and a C compiler.
 #![allow(clippy::unwrap_used)] // A failure ends the test, in its helpers too.
 
 mod support;
 
-use std::fmt::Write;
 use std::fs;
 use std::io::Read;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use seccomp_agent_handlers::{Devices, Directories, Modes, Nodes, Numbers, Owners};
+use seccomp_agent_handlers::{Attributes, Devices, Directories, Modes, Nodes, Numbers, Owners};
 use seccomp_agent_notify::Features;
 use seccomp_agent_nsenter::Capabilities;
 use seccomp_agent_registry::Registry;
+use support::audit::{audited, record};
+use support::program::compile;
 use support::tree::listing;
 
 fn directories() -> Registry {
@@ -176,7 +177,11 @@ fn nobodys_links_lead_to_the_agent() {
     let paths: Vec<_> = paths.iter().map(String::as_str).collect();
     // A caller with all capabilities may trace the agent and go there by itself; the agent does not take it.
     for uid in [0, 1000] {
-        let said = said(Some(directories()), root.path(), Procfs::Agents, uid, &paths);
+        let attempt = || said(Some(audited(directories())), root.path(), Procfs::Agents, uid, &paths);
+        let (said, records) = record(attempt);
+        for path in &paths {
+            records.assert_refused(&[("handler", "directories"), ("path", path), ("errno", "EACCES")]);
+        }
         for line in said.lines() {
             assert!(line.ends_with("Permission denied"), "{uid}: {said}");
         }
@@ -190,7 +195,11 @@ fn nobodys_links_lead_to_the_agent() {
         format!("/proc/{agent}/fdinfo/0/x"),
     ];
     let paths: Vec<_> = paths.iter().map(String::as_str).collect();
-    let said = said(Some(directories()), root.path(), Procfs::Agents, 1000, &paths);
+    let attempt = || said(Some(audited(directories())), root.path(), Procfs::Agents, 1000, &paths);
+    let (said, records) = record(attempt);
+    for path in &paths {
+        records.assert_refused(&[("handler", "directories"), ("path", path), ("errno", "EACCES")]);
+    }
     assert_eq!(said.matches(": Permission denied\n").count(), paths.len(), "{said}");
 }
 
@@ -220,8 +229,10 @@ fn nothing_of_the_agents_is_changed_whatever_is_granted() {
     for name in ["mknod", "mknodat"] {
         registry.on(name, Nodes::granting(vec![devices(false), devices(true)])).unwrap();
     }
-    let mut script = "cd /w; ".to_owned();
-    for target in [
+    for name in ["setxattr", "removexattr"] {
+        registry.on(name, Attributes::granting(["trusted."])).unwrap();
+    }
+    let targets = [
         format!("/proc/{agent}/fd/{number}"),
         format!("/proc/{agent}/task/{agent}/fd/{number}"),
         format!("/proc/{agent}/root{outside_path}/{CANARY}"),
@@ -232,30 +243,26 @@ fn nothing_of_the_agents_is_changed_whatever_is_granted() {
         format!("/proc/{agent}/cwd"),
         format!("/proc/{agent}/task"),
         format!("/proc/{agent}/oom_score_adj"),
-    ] {
-        for command in ["chmod 4777", "chown 1000:1000", "chown -h 1000:1000"] {
-            // The link itself is the container's.
-            if command.contains("-h") && target == "to-canary" {
-                continue;
-            }
-            write!(script, "/bin/busybox {command} {target} && echo done {command} {target}; ").unwrap();
-        }
-    }
-    for place in [format!("/proc/{agent}/root{outside_path}"), format!("/proc/{agent}/cwd/tmp")] {
-        write!(script, "/bin/busybox mknod {place}/node c 1 3 && echo done {place}; ").unwrap();
-        write!(script, "/bin/busybox mkdir {place}/made && echo done {place}; ").unwrap();
-    }
+    ];
+    compile("reach", &root.path().join("bin"));
+    let script = format!("cd /w; /bin/reach {}; echo all", targets.join(" "));
     for uid in [0, 1000] {
-        let at = root.path().to_owned();
-        let said = support::script(
-            Some(registry.clone()),
-            Features::probe(),
-            uid,
-            move || enter_with_agents_procfs(&at),
-            script.clone(),
-        );
-        assert!(!said.contains("done"), "{uid}: {said}");
-        assert!(said.contains("Permission denied"), "{uid}: {said}");
+        let (at, registry, script) = (root.path().to_owned(), audited(registry.clone()), script.clone());
+        let (said, records) = record(|| {
+            let enter = move || enter_with_agents_procfs(&at);
+            support::script(Some(registry), Features::probe(), uid, enter, script)
+        });
+        let handlers = ["modes", "owners", "attributes", "directories", "nodes"];
+        for (target, handler) in targets.iter().flat_map(|target| handlers.map(|handler| (target, handler))) {
+            records.assert_refused(&[("handler", handler), ("path", target)]);
+        }
+        for (target, handler) in
+            targets.iter().flat_map(|target| [(target, "directories"), (target, "nodes")])
+        {
+            records.assert_refused(&[("handler", handler), ("path", &format!("{target}/made"))]);
+        }
+        assert_eq!(records.count(&[("decision", "granted")]), 0, "{records:#?}");
+        assert_eq!(said, "all\n", "{uid}");
     }
     assert_eq!(listing(outside.path()), before);
 }

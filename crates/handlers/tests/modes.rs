@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use seccomp_agent_handlers::Modes;
 use seccomp_agent_nsenter::Capabilities;
 use seccomp_agent_registry::Registry;
-use support::differential::{Open, compare, from_nix};
+use support::differential::{Open, compare, compare_inside, from_nix};
 
 const NAMES: [&str; 4] = ["chmod", "fchmod", "fchmodat", "fchmodat2"];
 
@@ -83,4 +83,11 @@ fn a_grant_does_what_the_capability_would() {
 #[test]
 fn nothing_but_the_two_is_granted() {
     compare(Capabilities::empty(), || granting(Capabilities::DAC_OVERRIDE | Capabilities::SYS_ADMIN), calls);
+}
+
+#[test]
+fn in_a_user_namespace_a_grant_does_what_the_capability_would_there() {
+    let test = "in_a_user_namespace_a_grant_does_what_the_capability_would_there";
+    let grant = Capabilities::FOWNER | Capabilities::FSETID;
+    compare_inside(test, grant, || granting(grant), calls);
 }

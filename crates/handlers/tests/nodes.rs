@@ -10,7 +10,7 @@ use rustix::io::Errno;
 use seccomp_agent_handlers::{Devices, Nodes, Numbers};
 use seccomp_agent_nsenter::Capabilities;
 use seccomp_agent_registry::Registry;
-use support::differential::{Open, compare, from_nix};
+use support::differential::{Open, compare, compare_inside, from_nix};
 
 fn granting(devices: Vec<Devices>) -> Registry {
     let mut registry = Registry::new();
@@ -123,4 +123,11 @@ fn one_listed_device_is_no_other() {
     );
     let fine = said.iter().map(Result::is_ok).collect::<Vec<_>>();
     assert_eq!(fine, [true, false, true, true, true, true, false, false, true, false], "{said:?}");
+}
+
+#[test]
+fn in_a_user_namespace_nodes_are_those_that_the_kernel_makes_there() {
+    let test = "in_a_user_namespace_nodes_are_those_that_the_kernel_makes_there";
+    // So natively it makes no difference, and nothing is listed.
+    compare_inside(test, Capabilities::empty(), || granting(vec![]), calls);
 }

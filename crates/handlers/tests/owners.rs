@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use seccomp_agent_handlers::{Numbers, Owners};
 use seccomp_agent_nsenter::Capabilities;
 use seccomp_agent_registry::Registry;
-use support::differential::{Open, compare, from_nix};
+use support::differential::{Open, compare, compare_inside, from_nix};
 
 fn granting(users: &Numbers, groups: &Numbers) -> Registry {
     let mut registry = Registry::new();
@@ -87,4 +87,10 @@ fn nothing_is_granted_towards_ids_that_are_not_listed() {
             calls(open).into_iter().filter(|(what, _)| !what.ends_with("None None")).collect()
         },
     );
+}
+
+#[test]
+fn in_a_user_namespace_a_grant_does_what_the_capability_would_there() {
+    let test = "in_a_user_namespace_a_grant_does_what_the_capability_would_there";
+    compare_inside(test, Capabilities::CHOWN, || granting(&Numbers::all(), &Numbers::all()), calls);
 }

@@ -12,6 +12,7 @@ use seccomp_agent_handlers::{Directories, Modes};
 use seccomp_agent_notify::Features;
 use seccomp_agent_nsenter::Capabilities;
 use seccomp_agent_registry::Registry;
+use support::audit::{audited, record};
 use support::race::{NAMES, race, race_duration};
 use support::tree::{build, kind};
 
@@ -34,7 +35,7 @@ fn a_directory_that_becomes_a_link_leads_nowhere_else() {
     fs::set_permissions(outside.path(), PermissionsExt::from_mode(0o777)).unwrap();
     let up = format!("../../../../../../../..{}", outside.path().display());
     symlink(up, root.path().join("w/link")).unwrap();
-    race(
+    let records = race(
         kind("user, chrooted"),
         registry(),
         root.path(),
@@ -45,6 +46,7 @@ fn a_directory_that_becomes_a_link_leads_nowhere_else() {
             let _ = mkdirat(CWD, format!("link/made-{name}"), Mode::RWXU);
         },
     );
+    records.assert_refused(&[("syscall", "mkdirat"), ("path", "link/made-*"), ("errno", "ENOENT")]);
     assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);
     let made = ["w/real", "w/link"].iter().map(|name| root.path().join(name)).find(|path| !path.is_symlink());
     assert!(fs::read_dir(made.unwrap()).unwrap().count() > 0, "the race has run");
@@ -56,7 +58,7 @@ fn a_file_that_becomes_anothers_is_not_changed() {
     build(root.path());
     symlink("own", root.path().join("w/to-own")).unwrap();
     symlink("file", root.path().join("w/to-file")).unwrap();
-    race(
+    let records = race(
         kind("user"),
         registry(),
         root.path(),
@@ -67,6 +69,7 @@ fn a_file_that_becomes_anothers_is_not_changed() {
             let _ = chmodat(CWD, "to-file", mode, AtFlags::empty());
         },
     );
+    records.assert_refused(&[("handler", "modes"), ("path", "to-file"), ("errno", "EPERM")]);
     let mode = |name: &str| fs::metadata(root.path().join("w").join(name)).unwrap().mode() & 0o7777;
     assert_eq!(mode("file"), 0o644, "it is root's");
     assert_ne!(mode("own"), 0o644, "the race has run");
@@ -76,7 +79,7 @@ fn a_file_that_becomes_anothers_is_not_changed() {
 fn a_working_directory_that_changes_is_one_or_the_other() {
     let root = tempfile::tempdir_in("/tmp").unwrap();
     build(root.path());
-    race(
+    let records = race(
         kind("user, chrooted"),
         registry(),
         root.path(),
@@ -90,6 +93,7 @@ fn a_working_directory_that_changes_is_one_or_the_other() {
             let _ = mkdirat(CWD, format!("../../../../up-{name}"), Mode::RWXU);
         },
     );
+    assert!(records.count(&[("handler", "directories"), ("path", "../../../../up-*")]) > 0, "{records:?}");
     let found = |place: &str, name: &str| {
         let names = fs::read_dir(root.path().join(place)).unwrap();
         names.filter(|entry| entry.as_ref().unwrap().file_name().to_string_lossy().starts_with(name)).count()
@@ -113,7 +117,9 @@ fn a_link_to_the_agents_root_is_never_followed() {
          swapping=$!; while true; do i=$((i+1)); busybox mkdir swap/made-$i 2>/dev/null; done & \
          busybox sleep {seconds}; kill $swapping $!; busybox ls real | busybox wc -l"
     );
-    let made = support::script(Some(registry()), Features::probe(), 1000, || (), script);
+    let (made, records) =
+        record(|| support::script(Some(audited(registry())), Features::probe(), 1000, || (), script));
+    records.assert_refused(&[("handler", "directories"), ("path", "swap/made-*"), ("errno", "EACCES")]);
     assert!(made.trim().parse::<u32>().unwrap() > 0, "the race has run: {made}");
     assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);
 }

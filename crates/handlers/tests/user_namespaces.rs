@@ -6,13 +6,15 @@ mod support;
 use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
-use std::time::Duration;
+use std::process::{Command, Stdio};
 
 use rustix::fs::{AtFlags, CWD, Gid, Uid, XattrFlags, chownat};
 use seccomp_agent_handlers::{Attributes, Devices, Directories, Modes, Nodes, Numbers, Owners};
+use seccomp_agent_notify::Features;
 use seccomp_agent_nsenter::Capabilities;
 use seccomp_agent_registry::Registry;
+use support::audit::{audited, record};
+use support::inside::{FIRST, Keeps, give};
 use support::tree::{build, listing};
 
 /// Everything is granted but devices.
@@ -34,23 +36,11 @@ fn registry(suffix: &str, devices: &[Devices]) -> Registry {
     registry
 }
 
-/// The first of our ids that the namespaces of [`inside`] map, to 0.
-const FIRST: u32 = 100_000;
-
 /// A tree whose ids are those of such a namespace, but for what is in `w/ours`.
 fn tree() -> tempfile::TempDir {
     let root = tempfile::tempdir_in("/tmp").unwrap();
     build(root.path());
-    for (path, (mode, user, group, ..)) in listing(root.path()) {
-        let path = root.path().join(path);
-        let (user, group) = (Some(Uid::from_raw(FIRST + user)), Some(Gid::from_raw(FIRST + group)));
-        chownat(CWD, &path, user, group, AtFlags::SYMLINK_NOFOLLOW).unwrap();
-        if !path.is_symlink() {
-            // A new owner takes set-user-ID and set-group-ID bits.
-            let mode = std::os::unix::fs::PermissionsExt::from_mode(mode & 0o7777);
-            fs::set_permissions(&path, mode).unwrap();
-        }
-    }
+    give(root.path());
     fs::create_dir(root.path().join("w/ours")).unwrap();
     fs::write(root.path().join("w/ours/file"), "").unwrap();
     root
@@ -61,37 +51,13 @@ fn inside(registry: Option<Registry>, folder: &Path, wrapper: &str, script: &str
     let script = format!("cd {}/w; {script}", folder.display());
     let wrapper: Vec<_> = wrapper.split_whitespace().map(str::to_owned).collect();
     let body = move || {
-        let keeps = namespace();
-        let mut enter = Command::new("nsenter");
-        enter.args(["--user", "--setuid", "0", "--setgid", "0", "--target", &keeps.0.id().to_string()]);
+        let keeps = Keeps::new();
+        let mut enter = keeps.enter();
         enter.args(wrapper).args(["/bin/busybox", "sh", "-c", &script]).stdin(Stdio::null());
         let run = enter.output().unwrap();
         String::from_utf8(run.stdout).unwrap() + &String::from_utf8(run.stderr).unwrap()
     };
     support::run(registry, || (), body)
-}
-
-/// Keeps a user namespace.
-struct Keeps(Child);
-
-impl Drop for Keeps {
-    fn drop(&mut self) {
-        self.0.kill().unwrap();
-        self.0.wait().unwrap();
-    }
-}
-
-fn namespace() -> Keeps {
-    let keeps = Keeps(Command::new("unshare").args(["--user", "sleep", "60"]).spawn().unwrap());
-    let ours = fs::read_link("/proc/self/ns/user").unwrap();
-    let entry = |entry: &str| format!("/proc/{}/{entry}", keeps.0.id());
-    while fs::read_link(entry("ns/user")).unwrap() == ours {
-        std::thread::sleep(Duration::from_millis(1));
-    }
-    for map in ["uid_map", "gid_map"] {
-        fs::write(entry(map), format!("0 {FIRST} 65536\n")).unwrap();
-    }
-    keeps
 }
 
 /// Who calls in the namespace, natively with a capability and emulated without it.
@@ -190,22 +156,49 @@ fn what_is_not_theirs_inside_stays_out_of_reach_and_what_is_listed_is_made() {
     assert_eq!((null.rdev(), null.uid(), null.gid()), (0x103, FIRST, FIRST));
 }
 
-#[test]
-fn a_namespace_within_gives_nothing_around_it() {
-    let root = tree();
-    let nested = "setpriv --reuid 1000 --regid 1000 --clear-groups unshare --user --map-root-user";
+/// What user 1000 tries as root of a user namespace that it has made; `first` is user 0 around it.
+fn nothing_is_had_around(first: u32, root: &Path, run: impl FnOnce(Registry, &'static str) -> String) {
     let script = "busybox id -u; busybox mkdir private/x mine/x; busybox chmod 777 file; busybox chmod 700 own; \
-                  busybox chown 0 file; busybox mknod private/null c 1 3; busybox mknod mine/null c 1 3";
-    let said = inside(Some(registry("", &[])), root.path(), nested, script);
+                  busybox chown 0:0 file; busybox mknod private/null c 1 3; busybox mknod mine/null c 1 3";
+    let (said, records) = record(|| run(audited(registry("", &[])), script));
     assert!(said.starts_with("0\n"), "{said}");
-    let meta = |name: &str| fs::symlink_metadata(root.path().join("w").join(name));
+    for (handler, path, errno) in [
+        ("directories", "private/x", "EACCES"),
+        ("modes", "file", "EPERM"),
+        ("owners", "file", "EPERM"),
+        ("nodes", "private/null", "EACCES"),
+        ("nodes", "mine/null", "EPERM"),
+    ] {
+        records.assert_refused(&[("handler", handler), ("path", path), ("errno", errno)]);
+    }
+    let meta = |name: &str| fs::symlink_metadata(root.join("w").join(name));
     for refused in ["private/x", "private/null", "mine/null"] {
         assert!(meta(refused).is_err(), "{refused}: {said}");
     }
     let file = meta("file").unwrap();
-    assert_eq!((file.uid(), file.mode() & 0o7777), (FIRST, 0o644), "{said}");
+    assert_eq!((file.uid(), file.mode() & 0o7777), (first, 0o644), "{said}");
     assert_eq!(meta("own").unwrap().mode() & 0o7777, 0o700, "{said}");
-    assert_eq!(meta("mine/x").unwrap().uid(), FIRST + 1000, "{said}");
+    assert_eq!(meta("mine/x").unwrap().uid(), first + 1000, "{said}");
+}
+
+#[test]
+fn a_namespace_within_gives_nothing_around_it() {
+    let root = tree();
+    let nested = "setpriv --reuid 1000 --regid 1000 --clear-groups unshare --user --map-root-user";
+    nothing_is_had_around(FIRST, root.path(), |registry, script| {
+        inside(Some(registry), root.path(), nested, script)
+    });
+}
+
+#[test]
+fn a_namespace_that_a_user_makes_gives_nothing_around_it() {
+    let root = tempfile::tempdir_in("/tmp").unwrap();
+    build(root.path());
+    nothing_is_had_around(0, root.path(), |registry, script| {
+        let nested = "unshare --user --map-root-user /bin/busybox sh -c";
+        let script = format!("cd {}/w; {nested} '{script}'", root.path().display());
+        support::script(Some(registry), Features::probe(), 1000, || (), script)
+    });
 }
 
 #[test]

@@ -8,6 +8,7 @@ use seccomp_agent_handlers::{
     AnyCall, Attributes, Directories, Executions, Freeze, HostFile, Modes, Mount, MountApi, Nodes, Numbers,
     Openings, Owners, Sysinfo,
 };
+use seccomp_agent_recorder::InvalidName;
 use seccomp_agent_registry::Handler;
 
 use crate::duration::Delay;
@@ -63,6 +64,9 @@ pub enum RequestError {
     /// It is neither true nor false.
     #[error("{0:?} is neither true nor false")]
     Boolean(String),
+    /// It is no name of a recording.
+    #[error(transparent)]
+    Name(#[from] InvalidName),
     /// It needs another one that was not made.
     #[error("it takes {0} as well")]
     Incomplete(&'static str),
@@ -117,12 +121,13 @@ impl Family {
         }
     }
 
-    /// Whose handler fulfils a request.
-    pub(crate) const fn of(key: Key) -> Self {
+    /// Whose handler fulfils a request, if one does.
+    pub(crate) const fn of(key: Key) -> Option<Self> {
         match key {
-            Key::MkdirTmpl => Self::Directories,
-            Key::ExecPattern | Key::ExecDuration => Self::ExecDelay,
-            Key::MountProc => Self::Mount,
+            Key::MkdirTmpl => Some(Self::Directories),
+            Key::ExecPattern | Key::ExecDuration => Some(Self::ExecDelay),
+            Key::MountProc => Some(Self::Mount),
+            Key::Record | Key::Complain => None,
         }
     }
 
@@ -149,8 +154,8 @@ pub(crate) fn fulfil(grants: &mut Grants, honoured: &Honoured) -> Result<Origins
     for (key, (value, origin)) in honoured {
         let has_effect =
             fulfil_one(grants, honoured, *key, value).map_err(|error| (origin.clone(), error))?;
-        if has_effect {
-            origins.entry(Family::of(*key)).or_default().push(origin.clone());
+        if let Some(family) = Family::of(*key).filter(|_| has_effect) {
+            origins.entry(family).or_default().push(origin.clone());
         }
     }
     Ok(origins)
@@ -177,6 +182,8 @@ fn fulfil_one(grants: &mut Grants, honoured: &Honoured, key: Key, value: &str) -
             "false" => grants.mount.retain(|kind| *kind != FileSystem::Proc),
             other => return Err(RequestError::Boolean(other.to_owned())),
         },
+        // No handler's.
+        Key::Record | Key::Complain => return Ok(false),
     }
     Ok(true)
 }

@@ -16,6 +16,9 @@ pub struct Explanation {
     pub tried: Vec<Tried>,
     /// What it gets.
     pub handlers: Vec<Granted>,
+    /// What is recorded of it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub recordings: Vec<Kept>,
     /// What it asks for.
     pub requests: Vec<Request>,
     /// What becomes of all other notified calls.
@@ -43,6 +46,18 @@ pub struct Granted {
     /// What it is told.
     pub parameters: String,
     /// Why it is there: `rule`, or the request that asked for it.
+    pub by: String,
+}
+
+/// A recording that a container is part of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Kept {
+    /// The recording.
+    pub name: String,
+    /// What is recorded.
+    pub how: &'static str,
+    /// Why: `rule`, or the request that asked for it.
     pub by: String,
 }
 
@@ -81,6 +96,12 @@ impl fmt::Display for Explanation {
         for granted in &self.handlers {
             writeln!(f, "  {}: {} (by {})", granted.handler, granted.parameters, granted.by)?;
             writeln!(f, "    answers {}", granted.calls.join(", "))?;
+        }
+        if !self.recordings.is_empty() {
+            writeln!(f, "recordings")?;
+        }
+        for Kept { name, how, by } in &self.recordings {
+            writeln!(f, "  {}: {how} (by {})", Shown(name), Shown(by))?;
         }
         if !self.requests.is_empty() {
             writeln!(f, "asked for")?;

@@ -51,10 +51,13 @@ mod rule;
 #[cfg(test)]
 mod schema;
 mod template;
+mod watch;
+mod workload;
 
 pub use effect::RequestError;
-pub use explanation::{Decided, Explanation, Granted, Tried};
+pub use explanation::{Decided, Explanation, Granted, Kept, Tried};
 pub use fault::Fault;
 pub use policy::{Policy, PolicyError, ResolveError, Resolved};
 pub use request::{Outcome, Request, Source};
 pub use template::{RenderError, TemplateError};
+pub use watch::Watch;

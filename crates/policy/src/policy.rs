@@ -14,6 +14,7 @@ use crate::identity::{Field, identity};
 use crate::request::requests;
 use crate::rule::Rule;
 use crate::template::RenderError;
+use crate::watch::{Watch, watch};
 
 /// What an administrator grants to which container.
 #[derive(Clone, Debug)]
@@ -25,6 +26,8 @@ pub struct Policy(Document);
 pub struct Resolved {
     /// The handlers.
     pub registry: Registry,
+    /// What is recorded; nothing of it is attached to the handlers yet.
+    pub watch: Watch,
     /// Why.
     pub explanation: Explanation,
 }
@@ -158,9 +161,14 @@ impl Policy {
         self.0.rules.len()
     }
 
-    /// Whether a rule looks at the runtime, which an agent then has to find out.
+    /// Whether the runtime matters, which an agent then has to find out: a rule looks at it, or it is to be recorded.
     pub fn asks_for_runtime(&self) -> bool {
-        self.0.rules.iter().any(|rule| rule.r#match.asks_for_runtime())
+        self.records() || self.0.rules.iter().any(|rule| rule.r#match.asks_for_runtime())
+    }
+
+    /// Whether containers may be recorded.
+    pub fn records(&self) -> bool {
+        self.0.rules.iter().any(Rule::records)
     }
 
     /// Which handlers `container` gets, and why.
@@ -188,10 +196,11 @@ impl Policy {
             rule: None,
             tried,
             handlers: vec![],
+            recordings: vec![],
             requests,
             otherwise,
         };
-        Ok(Resolved { registry, explanation })
+        Ok(Resolved { registry, watch: Watch::default(), explanation })
     }
 }
 
@@ -199,11 +208,9 @@ fn rule_resolved(rule: &Rule, container: &Container, tried: Vec<Tried>) -> Resul
     let name = &rule.name.value.0;
     let (requests, honoured) = requests(container, |source, key| rule.honour.honours(source, key));
     let mut grants = rule.grant.clone();
-    let origins = fulfil(&mut grants, &honoured).map_err(|(request, source)| ResolveError::Request {
-        rule: name.clone(),
-        request,
-        source,
-    })?;
+    let impossible = |(request, source)| ResolveError::Request { rule: name.clone(), request, source };
+    let origins = fulfil(&mut grants, &honoured).map_err(impossible)?;
+    let (watch, recordings) = watch(rule, &honoured, container).map_err(impossible)?;
     let effects = effects(&grants, &identity(container))
         .map_err(|source| ResolveError::Template { rule: name.clone(), source })?;
     let asked = |effect: &Effect| {
@@ -227,10 +234,11 @@ fn rule_resolved(rule: &Rule, container: &Container, tried: Vec<Tried>) -> Resul
         rule: Some(name.clone()),
         tried,
         handlers,
+        recordings,
         requests,
-        otherwise: Decided::Continue,
+        otherwise: if watch.complain.is_some() && watch.deny { Decided::Refuse } else { Decided::Continue },
     };
-    Ok(Resolved { registry, explanation })
+    Ok(Resolved { registry, watch, explanation })
 }
 
 fn answer_by(registry: &mut Registry, effects: &[Effect]) {
@@ -288,7 +296,7 @@ fn check_open(rule: &Rule, index: usize) -> Result<(), Fault> {
 fn check_calls(rule: &Rule, index: usize) -> Result<(), Fault> {
     let mut taken = BTreeMap::new();
     let granted = Family::ALL.into_iter().filter(|family| family.is_in(&rule.grant));
-    for family in granted.chain(rule.honour.keys().map(Family::of)) {
+    for family in granted.chain(rule.honour.keys().filter_map(Family::of)) {
         taken.extend(family.calls().iter().map(|call| (*call, family.name())));
     }
     for (number, grant) in rule.grant.calls.iter().enumerate() {

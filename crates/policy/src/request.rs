@@ -25,6 +25,10 @@ pub(crate) enum Key {
     ExecDuration,
     /// That procfs can be mounted.
     MountProc,
+    /// To be recorded.
+    Record,
+    /// That what no handler answers is a violation.
+    Complain,
 }
 
 /// A key of `listenerMetadata`.
@@ -90,8 +94,14 @@ pub enum Outcome {
 pub(crate) type Honoured = BTreeMap<Key, (String, String)>;
 
 impl Key {
-    pub(crate) const ALL: [Self; 4] =
-        [Self::MkdirTmpl, Self::ExecPattern, Self::ExecDuration, Self::MountProc];
+    pub(crate) const ALL: [Self; 6] = [
+        Self::MkdirTmpl,
+        Self::ExecPattern,
+        Self::ExecDuration,
+        Self::MountProc,
+        Self::Record,
+        Self::Complain,
+    ];
 
     pub(crate) const fn name(self) -> &'static str {
         match self {
@@ -99,7 +109,14 @@ impl Key {
             Self::ExecPattern => "EXEC_PATTERN",
             Self::ExecDuration => "EXEC_DURATION",
             Self::MountProc => "MOUNT_PROC",
+            Self::Record => seccomp_agent_recorder::RECORD,
+            Self::Complain => seccomp_agent_recorder::COMPLAIN,
         }
+    }
+
+    /// Whether it asks to be recorded in one way or the other.
+    pub(crate) fn is_recording(self) -> bool {
+        matches!(self, Self::Record | Self::Complain)
     }
 
     fn annotation(self) -> String {

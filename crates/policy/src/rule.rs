@@ -9,6 +9,7 @@ use serde_saphyr::Spanned;
 use crate::grant::{Glob, Grants};
 use crate::identity::{Field, identity};
 use crate::request::{AnnotationKey, Key, MetadataKey, Source, metadata};
+use crate::watch::{ComplainRule, RecordRule};
 
 /// One rule.
 #[derive(Clone, Debug, Deserialize)]
@@ -26,6 +27,10 @@ pub(crate) struct Rule {
     /// What such a container gets unasked.
     #[serde(default)]
     pub(crate) grant: Grants,
+    /// That they are recorded.
+    pub(crate) record: Option<RecordRule>,
+    /// That what no handler answers is a violation of their profile.
+    pub(crate) complain: Option<ComplainRule>,
 }
 
 /// Up to 63 characters, of which none is a control character.
@@ -66,6 +71,13 @@ const MAX_NAME: usize = 63;
 
 /// The key that matches the container's name in its pod.
 const NAME: &str = "name";
+
+impl Rule {
+    /// Whether containers of the rule may be recorded.
+    pub(crate) fn records(&self) -> bool {
+        self.record.is_some() || self.complain.is_some() || self.honour.keys().any(Key::is_recording)
+    }
+}
 
 impl Match {
     pub(crate) const fn asks_for_runtime(&self) -> bool {

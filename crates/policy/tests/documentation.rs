@@ -8,10 +8,12 @@ fn every_example_of_the_manual_is_well() {
     let manual = std::fs::read_to_string(manual).unwrap();
     let examples: Vec<_> =
         manual.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
-    assert_eq!(examples.len(), 4);
+    assert_eq!(examples.len(), 5);
     for example in examples {
         let whole = if example.starts_with("version") {
             example.to_owned()
+        } else if example.starts_with("rules") {
+            format!("version: 1\n{example}")
         } else {
             let part = example.replace('\n', "\n    ");
             format!("version: 1\nrules:\n  - name: example\n    match: {{}}\n    {part}\n")

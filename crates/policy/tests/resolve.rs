@@ -297,3 +297,38 @@ proptest! {
         let _ = Policy::parse(&text);
     }
 }
+
+#[test]
+fn who_is_recorded_is_said_by_the_rule_or_asked_for_where_it_is_honoured() {
+    let policy = Policy::parse(
+        "version: 1\nrules:\n\
+         - {name: own, match: {id: own}, record: {}, complain: {name: strict, deny: true}}\n\
+         - {name: named, match: {id: named}, honour: {metadata: [RECORD]}, record: {name: web, count-all: true}}\n\
+         - {name: asking, match: {id: c}, honour: {metadata: [RECORD, COMPLAIN]}}\n\
+         - {name: others, match: {}}\n",
+    )
+    .unwrap();
+    assert!(policy.records() && policy.asks_for_runtime());
+    let named =
+        |subject: Option<seccomp_agent_recorder::Subject>| subject.map(|subject| subject.name.to_string());
+    let watched = |container: &Container| {
+        let watch = policy.resolve(container).unwrap().watch;
+        (named(watch.record), named(watch.complain), watch.deny)
+    };
+    let some = |text: &str| Some(text.to_owned());
+    assert_eq!(watched(&container("own")), (some("own"), some("strict"), true));
+    assert_eq!(watched(&container("other")), (None, None, false));
+    assert_eq!(watched(&asking("RECORD=a\nCOMPLAIN=b")), (some("a"), some("b"), false));
+    assert_eq!(watched(&asking("RECORD=")), (some("c"), None, false));
+    let mut asks = container("named");
+    assert_eq!(watched(&asks), (some("web"), None, false));
+    for (text, expected) in [("RECORD=api", "api"), ("RECORD=", "web")] {
+        text.clone_into(&mut asks.metadata);
+        let record = policy.resolve(&asks).unwrap().watch.record.unwrap();
+        assert_eq!((record.name.as_str(), record.count_all), (expected, true));
+    }
+    let refused = policy.resolve(&asking("RECORD=../etc")).unwrap_err();
+    assert!(refused.to_string().contains("RECORD"), "{refused}");
+    let explained = policy.resolve(&container("own")).unwrap().explanation.to_string();
+    assert!(explained.contains("strict: violations, refused (by rule)"), "{explained}");
+}

@@ -1,11 +1,14 @@
+use std::collections::BTreeSet;
 use std::sync::LazyLock;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use rustix::time::{ClockId, clock_gettime};
-use seccomp_agent_registry::Notification;
+use seccomp_agent_registry::Call;
 use seccomp_agent_syscall::{Arch, Syscall};
 
 use crate::arguments::Arguments;
+use crate::callers::Callers;
+use crate::seen::{Origin, Seen};
 use crate::values::Values;
 use crate::watched::{WATCHED, Watched};
 
@@ -13,7 +16,8 @@ use crate::watched::{WATCHED, Watched};
 /// all architectures.
 pub(crate) const PLACES: usize = 576;
 
-/// What one container did, for any number of threads to add to: no lock, no allocation, no system call.
+/// What one container did, for any number of threads to add to: no lock, and neither allocation nor system call but for
+/// a call that is seen for the first time.
 pub(crate) struct Counts {
     family: &'static [Arch],
     /// [`PLACES`] for each architecture of the family.
@@ -22,6 +26,9 @@ pub(crate) struct Counts {
     values: Box<[Values]>,
     /// How often a runtime made the native call of this place, before it started the program.
     starting: Box<[AtomicU32]>,
+    /// For each cell the bits of [`ORIGINS`].
+    by: Box<[AtomicU8]>,
+    callers: Callers,
     /// Calls that have no place: of no architecture of this machine, or with a number beyond all tables.
     elsewhere: AtomicU64,
 }
@@ -35,15 +42,8 @@ struct Cell {
     last: AtomicU32,
 }
 
-/// What a cell says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Tally {
-    pub(crate) syscall: Syscall,
-    pub(crate) count: u64,
-    pub(crate) starting: u64,
-    pub(crate) first: u32,
-    pub(crate) last: u32,
-}
+/// Each has the bit of its index.
+const ORIGINS: [Origin; 3] = [Origin::Start, Origin::Exec, Origin::Probe];
 
 impl Counts {
     pub(crate) fn new() -> Self {
@@ -53,29 +53,47 @@ impl Counts {
             cells: (0..family.len() * PLACES).map(|_| Cell::default()).collect(),
             values: (0..family.len() * WATCHED).map(|_| Values::default()).collect(),
             starting: (0..PLACES).map(|_| AtomicU32::new(0)).collect(),
+            by: (0..family.len() * PLACES).map(|_| AtomicU8::new(0)).collect(),
+            callers: Callers::new(family.len() * PLACES),
             elsewhere: AtomicU64::new(0),
         }
     }
 
-    /// Counts one call.
-    pub(crate) fn add(&self, notification: &Notification) {
-        let syscall = notification.syscall;
-        let Some((arch, place)) = self.find(syscall) else {
+    /// How many different calls have a place of their own.
+    pub(crate) fn places(&self) -> usize {
+        self.cells.len()
+    }
+
+    /// Counts one call, and returns its place, if it has one, and how often it was made.
+    pub(crate) fn add(&self, call: &Call<'_>) -> Option<(usize, u64)> {
+        let notification = call.notification();
+        let Some((arch, place)) = self.find(notification.syscall) else {
             self.elsewhere.fetch_add(1, Ordering::Relaxed);
-            return;
+            return None;
         };
         let index = arch * PLACES + place;
         if let Some(watched) = watched(index) {
             let packed = Watched::by_index(watched).and_then(|watched| watched.pack(&notification.args));
             self.values[arch * WATCHED + watched].add(packed);
         }
-        let cell = &self.cells[index];
+        let counted = &self.cells[index];
         let now = now();
-        if cell.count.fetch_add(1, Ordering::Relaxed) == 0 {
-            cell.first.store(now, Ordering::Relaxed);
+        let before = counted.count.fetch_add(1, Ordering::Relaxed);
+        if before == 0 {
+            counted.first.store(now, Ordering::Relaxed);
+            self.callers.note(index, call);
         }
-        if cell.last.load(Ordering::Relaxed) != now {
-            cell.last.store(now, Ordering::Relaxed);
+        if counted.last.load(Ordering::Relaxed) != now {
+            counted.last.store(now, Ordering::Relaxed);
+        }
+        Some((index, before.saturating_add(1)))
+    }
+
+    /// Says of a call that was counted before what kind of processes made it.
+    pub(crate) fn were_by(&self, place: usize, origin: Origin) {
+        let bit = ORIGINS.iter().position(|each| *each == origin).map_or(0, |index| 1 << index);
+        if self.by[place].load(Ordering::Relaxed) & bit == 0 {
+            self.by[place].fetch_or(bit, Ordering::Relaxed);
         }
     }
 
@@ -84,34 +102,54 @@ impl Counts {
         self.starting[place].fetch_add(count, Ordering::Relaxed);
     }
 
-    /// All calls that were made.
-    pub(crate) fn tallies(&self) -> impl Iterator<Item = Tally> {
+    /// What is known of all calls that were made.
+    pub(crate) fn seen(&self) -> impl Iterator<Item = (Syscall, Seen)> {
         let cells = self.cells.iter().enumerate();
         cells.filter_map(|(index, cell)| {
             let count = cell.count.load(Ordering::Relaxed);
-            let arch = self.family[index / PLACES];
+            let syscall = at(self.family[index / PLACES], index % PLACES);
             let is_native = index < PLACES;
             let starting = if is_native { self.starting[index].load(Ordering::Relaxed) } else { 0 };
             let last = cell.last.load(Ordering::Relaxed);
             // The thread that made the first call may not have come to the time yet.
             let first = Some(cell.first.load(Ordering::Relaxed)).filter(|first| *first != 0).unwrap_or(last);
-            (count > 0).then(|| Tally {
-                syscall: at(arch, index % PLACES),
-                count,
-                starting: u64::from(starting).min(count),
-                first: first.min(last),
-                last,
+            let first = first.min(last).into();
+            (count > 0).then(|| {
+                let seen = Seen {
+                    count,
+                    starting: u64::from(starting).min(count),
+                    runs: 1,
+                    first,
+                    last: last.into(),
+                    arguments: self.arguments(syscall),
+                    by: self.by(index),
+                    caller: self.callers.first(index, first),
+                };
+                (syscall, seen)
             })
         })
     }
 
+    fn by(&self, index: usize) -> BTreeSet<Origin> {
+        let bits = self.by[index].load(Ordering::Relaxed);
+        let all = ORIGINS.into_iter().enumerate();
+        all.filter(|(bit, _)| bits & (1 << bit) != 0).map(|(_, origin)| origin).collect()
+    }
+
     /// What is known of the arguments of a call that is watched.
-    pub(crate) fn arguments(&self, syscall: Syscall) -> Option<Arguments> {
+    fn arguments(&self, syscall: Syscall) -> Option<Arguments> {
         let (index, watched) = Watched::find(syscall)?;
         let (arch, _) = self.find(syscall)?;
         let values = self.values[arch * WATCHED + index].all();
         let unpacked = values.map(|all| all.map(|packed| watched.unpack(packed)).collect());
         Some(unpacked.map_or(Arguments::Any, Arguments::new))
+    }
+
+    /// How many calls were counted, all together.
+    pub(crate) fn total(&self) -> u64 {
+        self.cells
+            .iter()
+            .fold(self.elsewhere(), |sum, cell| sum.wrapping_add(cell.count.load(Ordering::Relaxed)))
     }
 
     pub(crate) fn elsewhere(&self) -> u64 {
@@ -172,12 +210,19 @@ fn now() -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use seccomp_agent_registry::{Container, Notification};
     use std::mem::size_of;
+
+    fn add(counts: &Counts, notification: &Notification) -> Option<(usize, u64)> {
+        counts.add(&Call::new(notification, &Container::named("c")))
+    }
 
     #[test]
     fn a_container_takes_at_most_64_kib() {
         let archs = 3;
-        let bytes = archs * (PLACES * size_of::<Cell>() + WATCHED * size_of::<Values>()) + PLACES * 4;
+        let counted =
+            archs * (PLACES * (size_of::<Cell>() + size_of::<AtomicU8>()) + WATCHED * size_of::<Values>());
+        let bytes = size_of::<Counts>() + counted + PLACES * 4 + Callers::most_bytes(archs * PLACES);
         assert!(bytes <= 64 << 10, "{bytes} bytes");
         assert!(Arch::all().all(|arch| arch.family().len() <= archs));
     }
@@ -199,10 +244,10 @@ mod tests {
         let mut notification = Notification::sample("getppid");
         for arch in Arch::native().family() {
             notification.syscall = Syscall::named(*arch, "getppid").unwrap();
-            counts.add(&notification);
+            add(&counts, &notification);
         }
-        counts.add(&notification);
-        let seen: Vec<_> = counts.tallies().map(|tally| (tally.syscall.arch, tally.count)).collect();
+        add(&counts, &notification);
+        let seen: Vec<_> = counts.seen().map(|(call, seen)| (call.arch, seen.count)).collect();
         let archs = Arch::native().family();
         let expected = archs.iter().enumerate().map(|(i, arch)| (*arch, 1 + u64::from(i + 1 == archs.len())));
         assert_eq!(seen, expected.collect::<Vec<_>>());
@@ -214,20 +259,24 @@ mod tests {
         let mut notification = Notification::sample("getppid");
         for number in [u32::MAX, 0x4000_0000, 0x4000_0000 - 1, 4096, 576] {
             notification.syscall = Syscall::new(Arch::native(), number);
-            counts.add(&notification);
+            add(&counts, &notification);
         }
         notification.syscall = Syscall::new(Arch::Unknown, 1);
-        counts.add(&notification);
-        assert_eq!((counts.elsewhere(), counts.tallies().count()), (6, 0));
+        add(&counts, &notification);
+        assert_eq!((counts.elsewhere(), counts.seen().count()), (6, 0));
     }
 
     #[test]
     fn first_and_last_are_now() {
         let counts = Counts::new();
         let before = now();
-        counts.add(&Notification::sample("getppid"));
-        let tally = counts.tallies().next().unwrap();
-        assert!(before > 0 && (before..=now()).contains(&tally.first) && tally.last >= tally.first);
+        add(&counts, &Notification::sample("getppid"));
+        let (_, seen) = counts.seen().next().unwrap();
+        assert!(
+            before > 0
+                && (before..=now()).contains(&u32::try_from(seen.first).unwrap())
+                && seen.last >= seen.first
+        );
     }
 
     #[test]
@@ -236,9 +285,9 @@ mod tests {
         let notification = Notification::sample("getppid");
         std::thread::scope(|scope| {
             for _ in 0..4 {
-                scope.spawn(|| (0..1000).for_each(|_| counts.add(&notification)));
+                scope.spawn(|| (0..1000).filter_map(|_| add(&counts, &notification)).count());
             }
         });
-        assert_eq!(counts.tallies().map(|tally| tally.count).sum::<u64>(), 4000);
+        assert_eq!(counts.seen().map(|(_, seen)| seen.count).sum::<u64>(), 4000);
     }
 }

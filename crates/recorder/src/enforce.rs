@@ -5,8 +5,10 @@ use seccomp_agent_syscall::{Arch, Syscall};
 
 use crate::arguments::Arguments;
 use crate::closure::closure;
+use crate::observe::UNNOTIFIED;
 use crate::provenance::{Evidence, Provenance, Reason};
-use crate::recording::{Recording, Seen};
+use crate::recording::Recording;
+use crate::seen::Seen;
 use crate::target::Target;
 use crate::watched::Watched;
 
@@ -83,7 +85,10 @@ impl Enforce {
     /// Profiles name calls, for all architectures alike: what a 32-bit program was seen to do is allowed to others as
     /// well.
     pub fn profile(&self, recording: &Recording) -> (Profile, Provenance) {
-        let mut provenance = self.explain(recording);
+        let family = self.arch.family();
+        let mut calls = recording.calls();
+        calls.retain(|syscall, _| family.contains(&syscall.arch));
+        let mut provenance = self.explain(recording, &calls);
         let mut profile = self.base.clone().unwrap_or_else(|| Profile::new(self.default_action));
         profile.default_action = self.default_action;
         for arch in self.arch.family() {
@@ -100,7 +105,7 @@ impl Enforce {
                 Some(Decided::Refused) => {
                     provenance.refused_by_base.insert(name.clone());
                 }
-                None => match self.alternatives(recording, name, reasons) {
+                None => match self.alternatives(&calls, name, reasons) {
                     None => whole.push(name.clone()),
                     Some(all) => narrow.extend(all.into_iter().map(|conditions| (name.clone(), conditions))),
                 },
@@ -115,29 +120,37 @@ impl Enforce {
     }
 
     /// All names that should be allowed, whatever the base says.
-    fn explain(&self, recording: &Recording) -> Provenance {
+    fn explain(&self, recording: &Recording, calls: &Calls) -> Provenance {
         let mut allowed: BTreeMap<String, Vec<Reason>> = BTreeMap::new();
         let mut allow = |name: &str, reason| allowed.entry(name.to_owned()).or_default().push(reason);
         let mut unnamed = BTreeSet::new();
         let mut archs = BTreeSet::from([self.arch]);
-        for (syscall, seen) in self.calls(recording) {
+        for (syscall, seen) in calls {
             archs.insert(syscall.arch);
             let is_program = seen.count > seen.starting;
             match syscall.name() {
                 None => {
                     unnamed.insert(syscall.to_string());
                 }
-                Some(name) if is_program => allow(name, Reason::Recorded(evidence(syscall, seen))),
+                Some(name) if is_program => allow(name, Reason::Recorded(evidence(*syscall, seen))),
                 Some(name) if self.concerns(recording) => {
-                    allow(name, Reason::Starting(evidence(syscall, seen)));
+                    allow(name, Reason::Starting(evidence(*syscall, seen)));
                 }
                 Some(_) => {}
             }
         }
+        if recording.runtimes() != BTreeSet::from([EXACT]) {
+            for name in UNNOTIFIED {
+                allow(name, Reason::Unnotified);
+            }
+        }
+        for name in recording.amended() {
+            allow(name, Reason::Amended);
+        }
         for name in self.target.needs(self.no_new_privs) {
             allow(name, Reason::Runtime);
         }
-        let makes = |name: &str| self.calls(recording).any(|(syscall, _)| syscall.name() == Some(name));
+        let makes = |name: &str| calls.keys().any(|syscall| syscall.name() == Some(name));
         for (name, reason) in closure(&archs, makes) {
             allow(name, reason);
         }
@@ -147,7 +160,9 @@ impl Enforce {
         Provenance {
             version: 1,
             runs: recording.runs(),
-            runtimes: recording.runtimes.clone(),
+            runtimes: owned(recording.runtimes()),
+            images: owned(recording.images()),
+            workloads: owned(recording.workloads()),
             target: self.target.to_string(),
             no_new_privs: self.no_new_privs,
             allowed,
@@ -156,15 +171,9 @@ impl Enforce {
         }
     }
 
-    /// The calls that the machine runs.
-    fn calls<'a>(&self, recording: &'a Recording) -> impl Iterator<Item = (Syscall, &'a Seen)> + use<'a> {
-        let family = self.arch.family();
-        recording.calls().filter(move |(syscall, _)| family.contains(&syscall.arch))
-    }
-
     /// Whether what runtimes were seen to do before the program says something of ours.
     fn concerns(&self, recording: &Recording) -> bool {
-        self.target == Target::Any || recording.runtimes().any(|name| self.target.includes(name))
+        self.target == Target::Any || recording.runtimes().into_iter().any(|name| self.target.includes(name))
     }
 
     fn decided_by_base(&self, name: &str) -> Option<Decided> {
@@ -183,20 +192,15 @@ impl Enforce {
     }
 
     /// Of which conditions one has to hold; `None` where the call is allowed as it is.
-    fn alternatives(
-        &self,
-        recording: &Recording,
-        name: &str,
-        reasons: &[Reason],
-    ) -> Option<Vec<Vec<Condition>>> {
+    fn alternatives(&self, calls: &Calls, name: &str, reasons: &[Reason]) -> Option<Vec<Vec<Condition>>> {
         let is_seen =
             |reason: &Reason| matches!(reason, Reason::Recorded(_) | Reason::Starting(_) | Reason::Base);
         if !self.arguments || !reasons.iter().all(is_seen) {
             return None;
         }
         let mut union: Option<(&Watched, Arguments)> = None;
-        for (syscall, seen) in self.calls(recording).filter(|(syscall, _)| syscall.name() == Some(name)) {
-            let (_, watched) = Watched::find(syscall)?;
+        for (syscall, seen) in calls.iter().filter(|(syscall, _)| syscall.name() == Some(name)) {
+            let (_, watched) = Watched::find(*syscall)?;
             let arguments = seen.arguments.as_ref()?;
             let arguments = union.map_or_else(|| arguments.clone(), |(_, others)| others.union(arguments));
             union = Some((watched, arguments));
@@ -206,6 +210,12 @@ impl Enforce {
         (!is_everything).then(|| all.iter().map(|values| watched.conditions(values)).collect())
     }
 }
+
+/// What recordings call the launcher of this workspace, under which every call is seen.
+const EXACT: &str = "seccomp-agent";
+
+/// What was seen of each call that the machine runs.
+type Calls = BTreeMap<Syscall, Seen>;
 
 /// What a base says of a call, whatever its arguments.
 enum Decided {
@@ -221,13 +231,21 @@ fn evidence(syscall: Syscall, seen: &Seen) -> Evidence {
         runs: seen.runs,
         first: seen.first,
         last: seen.last,
+        by: seen.by.clone(),
+        caller: seen.caller.clone(),
     }
+}
+
+fn owned(labels: BTreeSet<&str>) -> BTreeSet<String> {
+    labels.into_iter().map(str::to_owned).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::facts::Facts;
     use crate::recording::tests::recording;
+    use crate::run_id::RunId;
     use proptest::prelude::*;
     use seccomp_agent_profile::{Comparison, Warning, compile};
 
@@ -243,20 +261,21 @@ mod tests {
 
     /// Two runs under `runtime`, in which the program made these calls, a runtime `getuid`, and both `close`.
     fn recorded(runtime: &str, calls: &[(Arch, &str, Option<Arguments>)]) -> Recording {
-        let mut recording = Recording { runs: 2, ..Recording::new().by_runtime(runtime) };
         let seen = |count, starting, arguments: &Option<Arguments>| Seen {
             count,
             starting,
-            runs: 1,
-            first: 5,
-            last: 6,
             arguments: arguments.clone(),
+            ..crate::seen::tests::once()
         };
-        recording.calls.insert(named(Arch::X86_64, "getuid"), seen(1, 1, &None));
-        recording.calls.insert(named(Arch::X86_64, "close"), seen(3, 1, &None));
-        for (arch, name, arguments) in calls {
-            recording.calls.insert(named(*arch, name), seen(1, 0, arguments));
+        let mut recording = Recording::of_run(RunId::now(), Facts::default()).by_runtime(runtime);
+        for facts in recording.runs.values_mut() {
+            facts.calls.insert(named(Arch::X86_64, "getuid"), seen(1, 1, &None));
+            facts.calls.insert(named(Arch::X86_64, "close"), seen(3, 1, &None));
+            for (arch, name, arguments) in calls {
+                facts.calls.insert(named(*arch, name), seen(1, 0, arguments));
+            }
         }
+        recording.merge(&Recording::of_run(RunId::now(), Facts::default()));
         recording
     }
 
@@ -270,6 +289,17 @@ mod tests {
 
     fn allows(profile: &Profile, name: &str) -> bool {
         action(profile, Arch::X86_64, name, [0; 6]) == Action::Allow
+    }
+
+    #[test]
+    fn what_was_amended_is_allowed_whatever_its_arguments() {
+        let seen = Arguments::Values(BTreeSet::from([vec![2, 1, 0]]));
+        let mut recording = recorded("runc", &[(Arch::X86_64, "socket", Some(seen))]);
+        recording.amend("socket").unwrap();
+        recording.amend("mkdir").unwrap();
+        let (profile, why) = machine().with_arguments().profile(&recording);
+        assert_eq!(why.allowed["mkdir"], [Reason::Amended]);
+        assert!(profile.rules[0].names.contains(&"socket".to_owned()));
     }
 
     #[test]
@@ -295,6 +325,15 @@ mod tests {
         }
         let (profile, _) = machine().under(Target::Runc).with_no_new_privs().profile(&recording);
         assert!(allows(&profile, "execve") && !allows(&profile, "capset"));
+    }
+
+    #[test]
+    fn what_no_listener_of_a_runtime_shows_is_allowed() {
+        for (runtime, expected) in [("crun", true), ("seccomp-agent", false)] {
+            let (profile, why) = machine().under(Target::Crun).profile(&recorded(runtime, &[]));
+            assert_eq!(allows(&profile, "futex"), expected, "{runtime}");
+            assert_eq!(why.allowed.contains_key("futex"), expected, "{runtime}");
+        }
     }
 
     #[test]
@@ -379,8 +418,9 @@ mod tests {
     #[test]
     fn a_call_without_a_name_is_reported() {
         let mut recording = recorded("runc", &[]);
-        let seen = recording.calls[&named(Arch::X86_64, "close")].clone();
-        recording.calls.insert(Syscall::new(Arch::X86_64, 571), seen);
+        let unnamed = [(Syscall::new(Arch::X86_64, 571), crate::seen::tests::once())];
+        let facts = Facts { calls: unnamed.into(), ..Facts::default() };
+        recording.merge(&Recording::of_run(RunId::now(), facts));
         let (_, provenance) = machine().profile(&recording);
         assert_eq!(provenance.unnamed.iter().collect::<Vec<_>>(), ["x86_64:571"]);
     }
@@ -409,7 +449,7 @@ mod tests {
             let is_usual = |warning: &Warning| matches!(warning, Warning::NotOnArchitecture { .. });
             prop_assert!(resolution.warnings.iter().all(is_usual), "{:?}", resolution.warnings);
             prop_assert!(compile(&resolution.normal_form).is_ok());
-            for (call, seen) in recording.calls().filter(|(call, seen)| call.name().is_some() && seen.count > seen.starting) {
+            for (call, seen) in recording.calls().into_iter().filter(|(call, seen)| call.name().is_some() && seen.count > seen.starting) {
                 let Some(Arguments::Values(all)) = &seen.arguments else {
                     prop_assert_eq!(resolution.normal_form.action_for(call, &[7; 6]), Action::Allow, "{}", call);
                     continue;

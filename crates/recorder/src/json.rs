@@ -4,16 +4,18 @@ use seccomp_agent_syscall::{Arch, Syscall};
 use serde::{Deserialize, Serialize};
 
 use crate::arguments::Arguments;
-use crate::recording::{Recording, Seen};
+use crate::facts::{Facts, MAX_LABEL, MAX_LABELS};
+use crate::recording::{Earlier, MAX_EARLIER, MAX_RUNS, Recording};
+use crate::run_id::RunId;
+use crate::seen::{FirstCaller, Origin, Seen};
 use crate::values::MAX_VALUES;
 use crate::watched::Watched;
 
-/// The version that is written, and the only one that is read.
-const VERSION: u64 = 1;
+/// The version that is written. The one before, which knew no single runs, is read too.
+const VERSION: u64 = 2;
 
-/// The largest recording that is read. All calls of three architectures with all argument values that are kept take
-/// some 300 KB.
-pub const MAX_RECORDING_BYTES: usize = 4 << 20;
+/// The largest recording that is read. A run of a hundred different calls takes some 10 KB, and there are at most 64.
+pub const MAX_RECORDING_BYTES: usize = 16 << 20;
 
 /// Why bytes are not a recording.
 #[derive(Debug, thiserror::Error)]
@@ -26,7 +28,7 @@ pub enum ParseError {
         size: usize,
     },
     /// Written by another version of this program.
-    #[error("the recording has version {found}, this program reads version {VERSION}")]
+    #[error("the recording has version {found}, this program reads versions 1 to {VERSION}")]
     Version {
         /// What it says.
         found: u64,
@@ -46,17 +48,22 @@ impl Recording {
         if bytes.len() > MAX_RECORDING_BYTES {
             return Err(ParseError::TooLarge { size: bytes.len() });
         }
-        let Versioned { version: found } = serde_json::from_slice(bytes).map_err(ParseError::Content)?;
-        if found != VERSION {
-            return Err(ParseError::Version { found });
-        }
-        serde_json::from_slice(bytes).map_err(ParseError::Content)
+        let Versioned { version } = serde_json::from_slice(bytes).map_err(ParseError::Content)?;
+        let read = match version {
+            1 => {
+                serde_json::from_slice(bytes).and_then(|raw| added_up(raw).map_err(serde::de::Error::custom))
+            }
+            VERSION => serde_json::from_slice(bytes)
+                .and_then(|raw| told_apart(raw).map_err(serde::de::Error::custom)),
+            found => return Err(ParseError::Version { found }),
+        };
+        read.map_err(ParseError::Content)
     }
 
     /// Writes the recording, indented, with calls in the order of their names.
     #[expect(clippy::expect_used, reason = "nothing in a recording can fail to be written")]
     pub fn to_json(&self) -> String {
-        let mut text = serde_json::to_string_pretty(self)
+        let mut text = serde_json::to_string_pretty(&Raw::from(self))
             .expect("only a map with keys that are no strings cannot be written");
         text.push('\n');
         text
@@ -65,11 +72,49 @@ impl Recording {
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(crate) struct RawRecording {
+struct Raw {
     version: u64,
+    /// By their ids.
+    #[serde(default)]
+    runs: BTreeMap<String, RawFacts>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    earlier: Option<RawEarlier>,
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    amended: BTreeSet<String>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawEarlier {
     runs: u64,
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    ids: BTreeSet<String>,
+    facts: RawFacts,
+}
+
+/// As version 1 had it: of all runs together.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawAddedUp {
+    #[serde(rename = "version")]
+    _version: u64,
+    runs: u64,
+    #[serde(default)]
     runtimes: BTreeSet<String>,
+    calls: BTreeMap<String, BTreeMap<String, RawSeen>>,
+    #[serde(default)]
+    elsewhere: u64,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawFacts {
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    runtimes: BTreeSet<String>,
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    images: BTreeSet<String>,
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    workloads: BTreeSet<String>,
     /// OCI names of architectures; in each, names of calls, or their numbers.
     calls: BTreeMap<String, BTreeMap<String, RawSeen>>,
     #[serde(default, skip_serializing_if = "is_zero")]
@@ -82,11 +127,16 @@ struct RawSeen {
     count: u64,
     #[serde(default, skip_serializing_if = "is_zero")]
     starting: u64,
+    #[serde(default = "one", skip_serializing_if = "is_one")]
     runs: u64,
     first: u64,
     last: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     arguments: Option<Arguments>,
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    by: BTreeSet<Origin>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    caller: Option<FirstCaller>,
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
@@ -94,44 +144,114 @@ fn is_zero(count: &u64) -> bool {
     *count == 0
 }
 
-impl From<Recording> for RawRecording {
-    fn from(recording: Recording) -> Self {
-        let mut calls: BTreeMap<String, BTreeMap<String, RawSeen>> = BTreeMap::new();
-        for (syscall, seen) in recording.calls {
-            let Seen { count, starting, runs, first, last, arguments } = seen;
-            let name = syscall.name().map_or_else(|| syscall.number.to_string(), str::to_owned);
-            let arch = syscall.arch.oci_name().unwrap_or_default().to_owned();
-            let seen = RawSeen { count, starting, runs, first, last, arguments };
-            calls.entry(arch).or_default().insert(name, seen);
-        }
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes references")]
+fn is_one(count: &u64) -> bool {
+    *count == 1
+}
+
+const fn one() -> u64 {
+    1
+}
+
+impl From<&Recording> for Raw {
+    fn from(recording: &Recording) -> Self {
+        let Earlier { runs, ids, facts } = &recording.earlier;
+        let earlier = RawEarlier {
+            runs: *runs,
+            ids: ids.iter().map(ToString::to_string).collect(),
+            facts: facts.into(),
+        };
         Self {
             version: VERSION,
-            runs: recording.runs,
-            runtimes: recording.runtimes,
-            calls,
-            elsewhere: recording.elsewhere,
+            runs: recording.runs.iter().map(|(id, facts)| (id.to_string(), facts.into())).collect(),
+            earlier: (*runs > 0).then_some(earlier),
+            amended: recording.amended.clone(),
         }
     }
 }
 
-impl TryFrom<RawRecording> for Recording {
-    type Error = String;
+impl From<&Facts> for RawFacts {
+    fn from(facts: &Facts) -> Self {
+        let mut calls: BTreeMap<String, BTreeMap<String, RawSeen>> = BTreeMap::new();
+        for (syscall, seen) in &facts.calls {
+            let Seen { count, starting, runs, first, last, arguments, by, caller } = seen.clone();
+            let name = syscall.name().map_or_else(|| syscall.number.to_string(), str::to_owned);
+            let arch = syscall.arch.oci_name().unwrap_or_default().to_owned();
+            let seen = RawSeen { count, starting, runs, first, last, arguments, by, caller };
+            calls.entry(arch).or_default().insert(name, seen);
+        }
+        Self {
+            runtimes: facts.runtimes.clone(),
+            images: facts.images.clone(),
+            workloads: facts.workloads.clone(),
+            calls,
+            elsewhere: facts.elsewhere,
+        }
+    }
+}
 
-    fn try_from(raw: RawRecording) -> Result<Self, String> {
-        let mut calls = BTreeMap::new();
-        for (arch, seen) in raw.calls {
-            let arch = Arch::from_oci_name(&arch).ok_or_else(|| format!("{arch:?} is no architecture"))?;
-            for (name, seen) in seen {
-                let syscall = call(arch, &name)?;
-                let seen = checked(syscall, seen, raw.runs).map_err(|wrong| format!("{name}: {wrong}"))?;
-                // A number and the name that it has by now may both be there.
-                if calls.insert(syscall, seen).is_some() {
-                    return Err(format!("{name} is there twice"));
-                }
+fn told_apart(raw: Raw) -> Result<Recording, String> {
+    if raw.runs.len() > MAX_RUNS {
+        return Err(format!("more than {MAX_RUNS} runs"));
+    }
+    let mut runs = BTreeMap::new();
+    for (id, raw) in raw.runs {
+        runs.insert(parsed(&id)?, facts(raw, 1)?);
+    }
+    let earlier = raw.earlier.map(earlier).transpose()?.unwrap_or_default();
+    if let Some(id) = runs.keys().find(|id| earlier.ids.contains(id)) {
+        return Err(format!("the run {id} is there twice"));
+    }
+    let mut recording = Recording { runs, earlier, amended: BTreeSet::new() };
+    for name in &raw.amended {
+        recording.amend(name).map_err(|unknown| unknown.to_string())?;
+    }
+    Ok(recording)
+}
+
+fn added_up(raw: RawAddedUp) -> Result<Recording, String> {
+    let RawAddedUp { runs, runtimes, calls, elsewhere, .. } = raw;
+    let labels = BTreeSet::new;
+    let facts = RawFacts { runtimes, images: labels(), workloads: labels(), calls, elsewhere };
+    let earlier = earlier(RawEarlier { runs, ids: BTreeSet::new(), facts })?;
+    Ok(Recording { earlier, ..Recording::default() })
+}
+
+fn earlier(raw: RawEarlier) -> Result<Earlier, String> {
+    if raw.ids.len() > MAX_EARLIER || raw.ids.len() as u64 > raw.runs {
+        return Err("more ids than runs".to_owned());
+    }
+    let ids = raw.ids.iter().map(|id| parsed(id)).collect::<Result<_, _>>()?;
+    Ok(Earlier { runs: raw.runs, ids, facts: facts(raw.facts, raw.runs)? })
+}
+
+fn parsed(id: &str) -> Result<RunId, String> {
+    id.parse().map_err(|invalid| format!("{id:?}: {invalid}"))
+}
+
+fn facts(raw: RawFacts, runs: u64) -> Result<Facts, String> {
+    for labels in [&raw.runtimes, &raw.images, &raw.workloads] {
+        let is_sound = |label: &String| label.len() <= MAX_LABEL && !label.contains(char::is_control);
+        if labels.len() > MAX_LABELS || !labels.iter().all(is_sound) {
+            return Err(
+                "these names of runtimes, images or workloads could not have been recorded".to_owned()
+            );
+        }
+    }
+    let mut calls = BTreeMap::new();
+    for (arch, seen) in raw.calls {
+        let arch = Arch::from_oci_name(&arch).ok_or_else(|| format!("{arch:?} is no architecture"))?;
+        for (name, seen) in seen {
+            let syscall = call(arch, &name)?;
+            let seen = checked(syscall, seen, runs).map_err(|wrong| format!("{name}: {wrong}"))?;
+            // A number and the name that it has by now may both be there.
+            if calls.insert(syscall, seen).is_some() {
+                return Err(format!("{name} is there twice"));
             }
         }
-        Ok(Self { runs: raw.runs, runtimes: raw.runtimes, calls, elsewhere: raw.elsewhere })
     }
+    let RawFacts { runtimes, images, workloads, elsewhere, .. } = raw;
+    Ok(Facts { runtimes, images, workloads, calls, elsewhere })
 }
 
 fn call(arch: Arch, name: &str) -> Result<Syscall, String> {
@@ -141,7 +261,7 @@ fn call(arch: Arch, name: &str) -> Result<Syscall, String> {
 }
 
 fn checked(syscall: Syscall, raw: RawSeen, all_runs: u64) -> Result<Seen, String> {
-    let RawSeen { count, starting, runs, first, last, arguments } = raw;
+    let RawSeen { count, starting, runs, first, last, arguments, by, caller } = raw;
     if count == 0 || runs == 0 || runs > all_runs || starting > count || first > last {
         return Err("the counts or times contradict each other".to_owned());
     }
@@ -152,7 +272,10 @@ fn checked(syscall: Syscall, raw: RawSeen, all_runs: u64) -> Result<Seen, String
             return Err("these arguments could not have been recorded".to_owned());
         }
     }
-    Ok(Seen { count, starting, runs, first, last, arguments })
+    if caller.as_ref().is_some_and(|caller| !caller.is_sound()) {
+        return Err("this caller could not have been recorded".to_owned());
+    }
+    Ok(Seen { count, starting, runs, first, last, arguments, by, caller })
 }
 
 #[cfg(test)]
@@ -173,6 +296,10 @@ mod tests {
             (format!(r#""raed": {}"#, seen("")), "named \"raed\""),
             (r#""read": {"count": 0, "runs": 1, "first": 5, "last": 6}"#.to_owned(), "contradict"),
             (r#""read": {"count": 1, "runs": 3, "first": 5, "last": 6}"#.to_owned(), "contradict"),
+            (
+                format!(r#""read": {}"#, seen(r#", "caller": {"at": 5, "comm": "\u001b", "exe": ""}"#)),
+                "caller",
+            ),
             (format!(r#""read": {}"#, seen(r#", "starting": 2"#)), "contradict"),
             (format!(r#""read": {}"#, seen(r#", "arguments": {"values": [[1]]}"#)), "not recorded"),
             (format!(r#""socket": {}"#, seen(r#", "arguments": {"values": [[1]]}"#)), "could not"),
@@ -196,9 +323,34 @@ mod tests {
     }
 
     #[test]
+    fn what_could_not_be_of_these_runs_is_refused() {
+        let id = "0".repeat(31);
+        let calls = r#"{"SCMP_ARCH_X86_64": {"read": {"count": 2, "runs": 2, "first": 5, "last": 6}}}"#;
+        for (runs, expected) in [
+            (format!(r#""runs": {{"{id}": {{"calls": {{}}}}}}"#), "hexadecimal"),
+            (format!(r#""runs": {{"{id}0": {{"calls": {calls}}}}}"#), "contradict"),
+            (
+                format!(r#""earlier": {{"runs": 0, "ids": ["{id}0"], "facts": {{"calls": {{}}}}}}"#),
+                "more ids",
+            ),
+            (
+                format!(
+                    r#""runs": {{"{id}0": {{"calls": {{}}}}}},
+                    "earlier": {{"runs": 1, "ids": ["{id}0"], "facts": {{"calls": {{}}}}}}"#
+                ),
+                "there twice",
+            ),
+        ] {
+            let text = format!(r#"{{"version": 2, {runs}}}"#);
+            let message = Recording::from_json(text.as_bytes()).unwrap_err().to_string();
+            assert!(message.contains(expected), "{runs}: {message}");
+        }
+    }
+
+    #[test]
     fn another_version_is_told_before_its_content() {
-        let refused = Recording::from_json(br#"{"version": 2, "news": true}"#);
-        assert!(matches!(refused, Err(ParseError::Version { found: 2 })));
+        let refused = Recording::from_json(br#"{"version": 3, "news": true}"#);
+        assert!(matches!(refused, Err(ParseError::Version { found: 3 })));
         assert!(matches!(Recording::from_json(b"{"), Err(ParseError::Content(_))));
         let large = vec![b' '; MAX_RECORDING_BYTES + 1];
         assert!(matches!(Recording::from_json(&large), Err(ParseError::TooLarge { .. })));

@@ -7,7 +7,7 @@ use std::str::FromStr;
 pub struct Name(String);
 
 /// A text that is no [`Name`].
-#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "{text:?} is no name of a recording: 1 to {MAX_NAME} letters, digits, `.`, `_` and `-`, not beginning with `.`"
 )]

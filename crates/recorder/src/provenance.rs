@@ -2,6 +2,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
+use crate::seen::{FirstCaller, Origin};
+
 /// Why a profile that was made of a recording allows what it allows; to be kept beside it, as JSON.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "camelCase")]
@@ -13,6 +15,12 @@ pub struct Provenance {
     pub runs: u64,
     /// The runtimes that started them, as far as it is known.
     pub runtimes: BTreeSet<String>,
+    /// The images that they were of, as far as it is known.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub images: BTreeSet<String>,
+    /// The workloads that they belonged to, as far as it is known.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub workloads: BTreeSet<String>,
     /// The runtimes that the profile is for.
     #[serde(rename = "for")]
     pub target: String,
@@ -39,6 +47,8 @@ pub enum Reason {
     Starting(Evidence),
     /// The runtime may need it before it has started the program.
     Runtime,
+    /// Somebody allowed it by hand.
+    Amended,
     /// The base allows it.
     Base,
     /// A program must be able to end.
@@ -47,6 +57,8 @@ pub enum Reason {
     Signal,
     /// The vDSO does it without a system call on most machines, and not on all.
     Vdso,
+    /// Runtimes do not let it be notified, so that recordings of containers do not show it.
+    Unnotified,
     /// It takes the place of another call where the kernel lacks that.
     Instead {
         /// Which.
@@ -68,6 +80,12 @@ pub struct Evidence {
     pub first: u64,
     /// When last, in seconds since 1970.
     pub last: u64,
+    /// What kinds of processes made it, as far as it is known.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty")]
+    pub by: BTreeSet<Origin>,
+    /// Who made it first, as far as it is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub caller: Option<FirstCaller>,
 }
 
 impl Provenance {

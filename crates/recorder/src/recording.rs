@@ -1,41 +1,45 @@
 use std::collections::{BTreeMap, BTreeSet};
 
-use seccomp_agent_syscall::{Arch, Syscall};
-use serde::{Deserialize, Serialize};
+use seccomp_agent_syscall::{Arch, Syscall, is_known_name, nearest};
 
-use crate::arguments::Arguments;
-use crate::counts::Counts;
-use crate::json::RawRecording;
+use crate::facts::{Facts, MAX_LABEL};
+use crate::run_id::RunId;
+use crate::seen::Seen;
 
 /// What one or several runs of a container did.
 ///
-/// As JSON it has a version, and each call by name, or by number where this program knows no name.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "RawRecording", into = "RawRecording")]
+/// Each run is kept apart, so that it counts once however often it is merged; of very many, the oldest together.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Recording {
-    pub(crate) runs: u64,
-    pub(crate) runtimes: BTreeSet<String>,
-    pub(crate) calls: BTreeMap<Syscall, Seen>,
-    pub(crate) elsewhere: u64,
+    pub(crate) runs: BTreeMap<RunId, Facts>,
+    pub(crate) earlier: Earlier,
+    /// Names of calls that somebody allowed by hand.
+    pub(crate) amended: BTreeSet<String>,
 }
 
-/// What is known of one call of one architecture.
-#[derive(Clone, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Seen {
-    /// How often it was notified. A call that a signal interrupted may have been notified again.
-    pub count: u64,
-    /// How many of these were a runtime's, before it started the program.
-    pub starting: u64,
-    /// In how many of the runs it was seen.
-    pub runs: u64,
-    /// When first, in seconds since 1970.
-    pub first: u64,
-    /// When last, in seconds since 1970.
-    pub last: u64,
-    /// Of its arguments, if it is a call where a rule on them pays.
-    pub arguments: Option<Arguments>,
+/// A name that no architecture has a call of.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{name:?} is no system call{}", meant(.name))]
+pub struct UnknownCall {
+    /// The name.
+    pub name: String,
 }
+
+/// Runs that are no longer told apart.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Earlier {
+    /// How many.
+    pub(crate) runs: u64,
+    /// Which, of as many as are known.
+    pub(crate) ids: BTreeSet<RunId>,
+    pub(crate) facts: Facts,
+}
+
+/// So many runs are kept apart, at some 10 KB each.
+pub(crate) const MAX_RUNS: usize = 64;
+
+/// Of so many more it is known that they are counted already.
+pub(crate) const MAX_EARLIER: usize = 1024;
 
 impl Recording {
     /// One of no runs; merging it changes nothing.
@@ -43,87 +47,202 @@ impl Recording {
         Self::default()
     }
 
+    pub(crate) fn of_run(id: RunId, facts: Facts) -> Self {
+        Self { runs: [(id, facts)].into(), ..Self::default() }
+    }
+
     /// Says which runtime started the container, such as `runc`.
     #[must_use]
-    pub fn by_runtime(mut self, name: impl Into<String>) -> Self {
-        self.runtimes.insert(name.into());
-        self
+    pub fn by_runtime(self, name: impl Into<String>) -> Self {
+        self.labelled(&name.into(), |facts| &mut facts.runtimes)
+    }
+
+    /// Says of which image it was.
+    #[must_use]
+    pub fn of_image(self, name: impl Into<String>) -> Self {
+        self.labelled(&name.into(), |facts| &mut facts.images)
+    }
+
+    /// Says which container of which workload it was, such as `shop/frontend/web`.
+    #[must_use]
+    pub fn of_workload(self, name: impl Into<String>) -> Self {
+        self.labelled(&name.into(), |facts| &mut facts.workloads)
     }
 
     /// How many runs it is of.
     pub fn runs(&self) -> u64 {
-        self.runs
+        self.earlier.runs.saturating_add(self.runs.len() as u64)
+    }
+
+    /// Each run that is kept apart as a recording of its own, oldest first.
+    pub fn each_run(&self) -> impl DoubleEndedIterator<Item = (RunId, Self)> {
+        self.runs.iter().map(|(id, facts)| (*id, Self::of_run(*id, facts.clone())))
+    }
+
+    /// Only the newest runs, at most so many of those that are kept apart: what older ones alone did is forgotten.
+    /// What was allowed by hand stays.
+    #[must_use]
+    pub fn newest(&self, most: usize) -> Self {
+        let runs = self.runs.iter().rev().take(most).map(|(id, facts)| (*id, facts.clone()));
+        Self { runs: runs.collect(), earlier: Earlier::default(), amended: self.amended.clone() }
     }
 
     /// The runtimes that started them, as far as it is known.
-    pub fn runtimes(&self) -> impl Iterator<Item = &str> {
-        self.runtimes.iter().map(String::as_str)
+    pub fn runtimes(&self) -> BTreeSet<&str> {
+        self.labels(|facts| &facts.runtimes)
     }
 
-    /// All calls, by architecture and number.
-    pub fn calls(&self) -> impl Iterator<Item = (Syscall, &Seen)> {
-        self.calls.iter().map(|(syscall, seen)| (*syscall, seen))
+    /// The images that they were of, as far as it is known.
+    pub fn images(&self) -> BTreeSet<&str> {
+        self.labels(|facts| &facts.images)
+    }
+
+    /// The workloads that they belonged to, as far as it is known.
+    pub fn workloads(&self) -> BTreeSet<&str> {
+        self.labels(|facts| &facts.workloads)
+    }
+
+    /// What is known of each call in all runs together, by architecture and number.
+    pub fn calls(&self) -> BTreeMap<Syscall, Seen> {
+        let mut all = BTreeMap::<Syscall, Seen>::new();
+        for (syscall, seen) in self.facts().flat_map(|facts| &facts.calls) {
+            let entry = all.entry(*syscall).and_modify(|known| known.add(seen));
+            entry.or_insert_with(|| seen.clone());
+        }
+        all
     }
 
     /// What is known of one call; `None` if it was never seen.
-    pub fn seen(&self, syscall: Syscall) -> Option<&Seen> {
-        self.calls.get(&syscall)
+    pub fn seen(&self, syscall: Syscall) -> Option<Seen> {
+        let each = self.facts().filter_map(|facts| facts.calls.get(&syscall)).cloned();
+        each.reduce(|mut all, seen| {
+            all.add(&seen);
+            all
+        })
     }
 
     /// The architectures that calls were seen of.
     pub fn architectures(&self) -> BTreeSet<Arch> {
-        self.calls.keys().map(|syscall| syscall.arch).collect()
+        self.facts().flat_map(|facts| facts.calls.keys()).map(|syscall| syscall.arch).collect()
     }
 
     /// How many calls were of no architecture or number that exists. No profile can allow them.
     pub fn elsewhere(&self) -> u64 {
-        self.elsewhere
+        self.facts().fold(0, |sum, facts| sum.saturating_add(facts.elsewhere))
     }
 
-    /// Adds the runs of another recording. In whichever order recordings are merged, the result is the same; merged
-    /// twice, a recording's runs count twice, which changes no profile that is made of it.
+    /// Has profiles allow a call that no run has shown; whether they did not before.
+    pub fn amend(&mut self, name: &str) -> Result<bool, UnknownCall> {
+        if !is_known_name(name) {
+            return Err(UnknownCall { name: name.to_owned() });
+        }
+        Ok(self.amended.insert(name.to_owned()))
+    }
+
+    /// Takes an amendment back; whether there was one.
+    pub fn withdraw(&mut self, name: &str) -> bool {
+        self.amended.remove(name)
+    }
+
+    /// The calls that were allowed by hand, by name.
+    pub fn amended(&self) -> impl Iterator<Item = &str> {
+        self.amended.iter().map(String::as_str)
+    }
+
+    /// Forgets the calls that were last seen before this time, in seconds since 1970, and returns them. The runs stay:
+    /// they are what shows that the calls are no longer made.
+    pub fn forget_before(&mut self, time: u64) -> Vec<Syscall> {
+        let calls = self.calls();
+        let old = calls.into_iter().filter(|(_, seen)| seen.last < time).map(|(syscall, _)| syscall);
+        let old: Vec<_> = old.collect();
+        for facts in self.runs.values_mut().chain([&mut self.earlier.facts]) {
+            facts.calls.retain(|syscall, _| !old.contains(syscall));
+        }
+        old
+    }
+
+    /// Adds the runs of another recording. Those that are known already are completed and count once; in whichever
+    /// order recordings are merged, the result is the same.
+    ///
+    /// That holds for 64 runs. Of more, the oldest are added up, and 1,024 of these are still known to have been. Where
+    /// both recordings have added up some of the same, the greater count stands, which then is too low. It changes no
+    /// profile: no call and no argument is ever lost.
     pub fn merge(&mut self, other: &Self) {
-        self.runs = self.runs.saturating_add(other.runs);
-        self.runtimes.extend(other.runtimes.iter().cloned());
-        self.elsewhere = self.elsewhere.saturating_add(other.elsewhere);
-        for (syscall, theirs) in &other.calls {
-            self.calls
-                .entry(*syscall)
-                .and_modify(|ours| ours.merge(theirs))
-                .or_insert_with(|| theirs.clone());
+        for (id, facts) in &other.runs {
+            self.runs.entry(*id).or_default().join(facts);
+        }
+        self.amended.extend(other.amended.iter().cloned());
+        self.earlier.merge(&other.earlier);
+        let (apart, added_up) =
+            std::mem::take(&mut self.runs).into_iter().partition(|(id, _)| !self.earlier.ids.contains(id));
+        self.runs = apart;
+        let added_up: BTreeMap<RunId, Facts> = added_up;
+        for facts in added_up.values() {
+            self.earlier.facts.join(facts);
+        }
+        while self.runs.len() > MAX_RUNS
+            && let Some((id, facts)) = self.runs.pop_first()
+        {
+            self.earlier.add(id, &facts);
         }
     }
 
-    pub(crate) fn of(counts: &Counts) -> Self {
-        let calls = counts.tallies().map(|tally| {
-            let seen = Seen {
-                count: tally.count,
-                starting: tally.starting,
-                runs: 1,
-                first: tally.first.into(),
-                last: tally.last.into(),
-                arguments: counts.arguments(tally.syscall),
-            };
-            (tally.syscall, seen)
-        });
-        Self { runs: 1, runtimes: BTreeSet::new(), calls: calls.collect(), elsewhere: counts.elsewhere() }
+    pub(crate) fn facts(&self) -> impl Iterator<Item = &Facts> {
+        self.runs.values().chain([&self.earlier.facts])
+    }
+
+    fn labelled(mut self, label: &str, of: impl Fn(&mut Facts) -> &mut BTreeSet<String>) -> Self {
+        let fits = !label.is_empty() && label.len() <= MAX_LABEL && !label.contains(char::is_control);
+        for facts in self.runs.values_mut().filter(|_| fits) {
+            of(facts).insert(label.to_owned());
+        }
+        self
+    }
+
+    fn labels(&self, of: impl Fn(&Facts) -> &BTreeSet<String>) -> BTreeSet<&str> {
+        self.facts().flat_map(of).map(String::as_str).collect()
     }
 }
 
-impl Seen {
-    fn merge(&mut self, other: &Self) {
-        self.count = self.count.saturating_add(other.count);
-        self.starting = self.starting.saturating_add(other.starting);
-        self.runs = self.runs.saturating_add(other.runs);
-        self.first = self.first.min(other.first);
-        self.last = self.last.max(other.last);
-        self.arguments = Arguments::merged(self.arguments.as_ref(), other.arguments.as_ref());
+impl Earlier {
+    fn add(&mut self, id: RunId, facts: &Facts) {
+        self.runs = self.runs.saturating_add(1);
+        self.facts.add(facts);
+        self.remember([id]);
     }
+
+    fn merge(&mut self, other: &Self) {
+        if self == other {
+            return;
+        }
+        let common = self.ids.intersection(&other.ids).count() as u64;
+        self.runs = self.runs.saturating_add(other.runs).saturating_sub(common);
+        if common == 0 {
+            self.facts.add(&other.facts);
+        } else {
+            self.facts.join(&other.facts);
+        }
+        self.remember(other.ids.iter().copied());
+    }
+
+    fn remember(&mut self, ids: impl IntoIterator<Item = RunId>) {
+        self.ids.extend(ids);
+        while self.ids.len() > MAX_EARLIER {
+            self.ids.pop_first();
+        }
+    }
+}
+
+fn meant(name: &str) -> String {
+    let all = Arch::all().flat_map(Syscall::all).filter_map(Syscall::name);
+    nearest(name, all).map(|meant| format!(", did you mean {meant:?}?")).unwrap_or_default()
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
+    use crate::arguments::Arguments;
+    use crate::seen::{FirstCaller, Origin};
     use crate::watched::Watched;
     use proptest::collection::{btree_map, btree_set, vec};
     use proptest::prelude::*;
@@ -137,21 +256,25 @@ pub(crate) mod tests {
     }
 
     fn seen(syscall: Syscall) -> impl Strategy<Value = Seen> {
-        let arguments = arguments(syscall);
-        (1..9_u64, 0..9_u64, 1..3_u64, 5..9_u64, 9..12_u64, arguments).prop_map(
-            |(count, starting, runs, first, last, arguments)| Seen {
+        let by = btree_set(proptest::sample::select(&[Origin::Start, Origin::Exec, Origin::Probe][..]), 0..3);
+        let caller = (5..9_u64, proptest::sample::select(&["sh", "cat"][..]));
+        let caller = caller.prop_map(|(at, comm)| FirstCaller::new(at, comm.as_bytes(), b"/bin/busybox"));
+        let who = (by, proptest::option::of(caller));
+        (1..9_u64, 0..9_u64, 5..9_u64, 9..12_u64, arguments(syscall), who).prop_map(
+            |(count, starting, first, last, arguments, (by, caller))| Seen {
                 count,
                 starting: starting.min(count),
-                runs,
+                runs: 1,
                 first,
                 last,
                 arguments,
+                by,
+                caller,
             },
         )
     }
 
-    /// Recordings of few different calls, so that they meet.
-    pub(crate) fn recording() -> impl Strategy<Value = Recording> {
+    fn facts() -> impl Strategy<Value = Facts> {
         let names = ["read", "socket", "mprotect", "fcntl", "getppid"];
         let natives = names.map(|name| Syscall::named(Arch::X86_64, name).unwrap());
         let calls = natives
@@ -159,15 +282,26 @@ pub(crate) mod tests {
             .chain([Syscall::named(Arch::X86, "socket").unwrap(), Syscall::new(Arch::X86_64, 571)]);
         let calls: Vec<_> = calls.collect();
         let call = proptest::sample::select(calls).prop_flat_map(|call| (Just(call), seen(call)));
-        let runtimes = btree_set(proptest::sample::select(&["runc", "crun"][..]), 0..3);
-        (btree_map(0..7_u8, call, 0..6), runtimes, 3..5_u64, 0..3_u64).prop_map(
-            |(calls, runtimes, runs, elsewhere)| Recording {
-                runs,
-                runtimes: runtimes.into_iter().map(str::to_owned).collect(),
+        let labels =
+            || btree_set(proptest::sample::select(&["runc", "crun"][..]).prop_map(str::to_owned), 0..3);
+        (btree_map(0..7_u8, call, 0..6), [labels(), labels(), labels()], 0..3_u64).prop_map(
+            |(calls, [runtimes, images, workloads], elsewhere)| Facts {
+                runtimes,
+                images,
+                workloads,
                 calls: calls.into_values().collect(),
                 elsewhere,
             },
         )
+    }
+
+    /// Recordings of few different runs and calls, so that they meet.
+    pub(crate) fn recording() -> impl Strategy<Value = Recording> {
+        let id = (0..6_u8).prop_map(|digit| format!("{digit:032x}").parse::<RunId>().unwrap());
+        let runs = btree_map(id, facts(), 0..5);
+        let amended =
+            btree_set(proptest::sample::select(&["read", "mkdir"][..]).prop_map(str::to_owned), 0..3);
+        (runs, amended).prop_map(|(runs, amended)| Recording { runs, earlier: Earlier::default(), amended })
     }
 
     fn merged(a: &Recording, b: &Recording) -> Recording {
@@ -176,7 +310,27 @@ pub(crate) mod tests {
         merged
     }
 
+    #[test]
+    fn a_misspelt_call_is_not_amended_and_what_was_meant_is_named() {
+        let mut recording = Recording::new();
+        let message = recording.amend("opneat").unwrap_err().to_string();
+        assert!(message.contains("\"opneat\"") && message.contains("\"openat\""), "{message}");
+        assert_eq!((recording.amend("openat"), recording.amend("openat")), (Ok(true), Ok(false)));
+        assert!(recording.withdraw("openat") && !recording.withdraw("openat"));
+    }
+
     proptest! {
+        #[test]
+        fn what_is_forgotten_was_last_seen_before_and_the_rest_stays(a in recording(), time in 8..13_u64) {
+            let mut left = a.clone();
+            let forgotten = left.forget_before(time);
+            for (call, seen) in a.calls() {
+                prop_assert_eq!(forgotten.contains(&call), seen.last < time);
+                prop_assert_eq!(left.seen(call), Some(seen).filter(|seen| seen.last >= time));
+            }
+            prop_assert_eq!(left.runs(), a.runs());
+        }
+
         #[test]
         fn merging_is_the_same_in_either_order(a in recording(), b in recording()) {
             prop_assert_eq!(merged(&a, &b), merged(&b, &a));
@@ -194,25 +348,41 @@ pub(crate) mod tests {
         }
 
         #[test]
-        fn merging_with_itself_changes_counts_and_nothing_else(a in recording()) {
-            let twice = merged(&a, &a);
-            prop_assert_eq!(twice.runs, 2 * a.runs);
-            prop_assert_eq!(&twice.runtimes, &a.runtimes);
-            let what = |recording: &Recording| -> Vec<_> {
-                let calls = recording.calls.iter();
-                calls.map(|(call, seen)| (*call, seen.first, seen.last, seen.arguments.clone())).collect()
-            };
-            prop_assert_eq!(what(&twice), what(&a));
-            for (call, seen) in a.calls() {
-                let both = twice.seen(call).unwrap();
-                prop_assert_eq!((both.count, both.runs, both.starting), (2 * seen.count, 2 * seen.runs, 2 * seen.starting));
+        fn a_run_counts_once_however_often_it_is_merged(a in recording(), b in recording()) {
+            prop_assert_eq!(merged(&a, &a), a.clone());
+            let both = merged(&a, &b);
+            prop_assert_eq!(merged(&both, &b), both);
+        }
+
+        #[test]
+        fn of_many_runs_the_oldest_are_added_up_and_none_is_counted_again(a in facts(), runs in 65..90_usize) {
+            let each: Vec<_> = (0..runs).map(|_| Recording::of_run(RunId::now(), a.clone())).collect();
+            let mut all = Recording::new();
+            for _ in 0..2 {
+                for one in &each {
+                    all.merge(one);
+                }
+                prop_assert_eq!((all.runs(), all.runs.len()), (runs as u64, MAX_RUNS));
+                for (call, seen) in &a.calls {
+                    let kept = all.seen(*call).unwrap();
+                    prop_assert_eq!((kept.count, kept.runs), (seen.count * runs as u64, runs as u64));
+                }
             }
+            let known = all.clone();
+            all.merge(&known);
+            prop_assert_eq!(&all, &known);
+            let mut older = Recording::new();
+            for one in &each[..70.min(runs)] {
+                older.merge(one);
+            }
+            all.merge(&older);
+            prop_assert_eq!(all.runs(), runs as u64);
         }
 
         #[test]
         fn nothing_that_either_saw_is_lost(a in recording(), b in recording()) {
             let both = merged(&a, &b);
-            for (call, seen) in a.calls().chain(b.calls()) {
+            for (call, seen) in a.calls().into_iter().chain(b.calls()) {
                 let kept = both.seen(call).unwrap();
                 prop_assert!(kept.count >= seen.count && kept.first <= seen.first && kept.last >= seen.last);
                 if let (Some(Arguments::Values(kept)), Some(Arguments::Values(seen))) = (&kept.arguments, &seen.arguments) {

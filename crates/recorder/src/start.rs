@@ -74,6 +74,7 @@ fn is_execute(syscall: Syscall) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use seccomp_agent_registry::{Call, Container};
 
     /// Calls with their instruction pointers; afterwards, which were the runtime's and how often.
     fn starting(calls: &[(&str, u64)]) -> Vec<(&'static str, u64)> {
@@ -81,11 +82,11 @@ mod tests {
         for (name, from) in calls {
             let mut notification = Notification::sample(name);
             notification.instruction_pointer = *from;
-            counts.add(&notification);
+            counts.add(&Call::new(&notification, &Container::named("c")));
             start.see(&notification, &counts);
         }
-        let tallies = counts.tallies().filter(|tally| tally.starting > 0);
-        let mut all: Vec<_> = tallies.map(|tally| (tally.syscall.name().unwrap(), tally.starting)).collect();
+        let calls = counts.seen().filter(|(_, seen)| seen.starting > 0);
+        let mut all: Vec<_> = calls.map(|(call, seen)| (call.name().unwrap(), seen.starting)).collect();
         all.sort_unstable();
         all
     }

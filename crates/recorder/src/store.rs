@@ -8,8 +8,10 @@ use rustix::fs::{FlockOperation, OFlags, flock};
 use crate::json::{MAX_RECORDING_BYTES, ParseError};
 use crate::name::Name;
 use crate::recording::Recording;
+use crate::run_id::RunId;
 
-/// Recordings in a directory: `NAME.json`, each of all runs so far.
+/// Recordings in a directory: `NAME.json`, each of all runs so far; beside it `NAME.RUN.run` of each run that has not
+/// ended, and `NAME.violations` of what a profile did not allow. A run that is saved several times counts once.
 ///
 /// A file is never changed, but replaced by a complete one that is on the disk, so whoever reads, and whoever is killed
 /// at any moment, finds the old or the new. Writers wait for each other by a lock on the directory (flock(2)), so that
@@ -41,10 +43,24 @@ pub enum StoreError {
         /// What is wrong.
         source: ParseError,
     },
+    /// There are as many recordings as there may be.
+    #[error("{name} is not recorded: there are {most} other recordings")]
+    Full {
+        /// Which would be one more.
+        name: Name,
+        /// How many there may be.
+        most: usize,
+    },
 }
 
 /// The ending of a recording's file.
 const ENDING: &str = ".json";
+
+/// That of the file of a run that has not ended.
+const RUN: &str = ".run";
+
+/// That of the file of violations.
+const VIOLATIONS: &str = ".violations";
 
 /// What is being written, until it is complete. No recording's name begins with a dot. A writer that was killed leaves
 /// it to the next.
@@ -62,50 +78,119 @@ impl Store {
         Ok(Self { directory })
     }
 
-    /// The recording of this name; `None` if there is none.
+    /// The recording of this name, with the runs that have not ended; `None` if there is none.
     pub fn read(&self, name: &Name) -> Result<Option<Recording>, StoreError> {
-        let path = self.path(name);
-        let file = match OpenOptions::new().read(true).custom_flags(no_follow()).open(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            other => other.map_err(failed("opening", &path))?,
-        };
-        let mut bytes = Vec::new();
-        let most = u64::try_from(MAX_RECORDING_BYTES).unwrap_or(u64::MAX).saturating_add(1);
-        file.take(most).read_to_end(&mut bytes).map_err(failed("reading", &path))?;
-        Recording::from_json(&bytes).map(Some).map_err(|source| StoreError::Content { path, source })
+        // First what may become part of the other meanwhile.
+        let mut unfinished = Vec::new();
+        for (_, path) in self.unfinished()?.into_iter().filter(|(of, _)| of == name) {
+            unfinished.extend(read_file(&path)?);
+        }
+        let mut recording = read_file(&self.path(name))?;
+        for run in unfinished {
+            recording.get_or_insert_default().merge(&run);
+        }
+        Ok(recording)
     }
 
-    /// Adds runs to the recording of this name, and returns it with them.
+    /// Keeps what is known of one run that has not ended, in place of what was kept of it before. It is there for
+    /// whoever comes after a killed agent; a machine that loses power may lose it.
+    pub fn save(&self, name: &Name, run: RunId, recording: &Recording) -> Result<(), StoreError> {
+        let _directory = self.lock()?;
+        self.write(&self.run_path(name, run), recording, false)
+    }
+
+    /// Adds runs to the recording of this name, and returns it with them. They have ended: what was [saved](Self::save)
+    /// of them before is not needed any more.
     pub fn add(&self, name: &Name, runs: &Recording) -> Result<Recording, StoreError> {
+        self.change(name, |recording| recording.merge(runs))
+    }
+
+    /// Changes the recording of this name, which is one of no runs if there is none, and returns it as it is then. Nobody
+    /// else changes it meanwhile. Runs that have not ended are not in it, unless the change adds them.
+    pub fn change(&self, name: &Name, change: impl FnOnce(&mut Recording)) -> Result<Recording, StoreError> {
         let directory = self.lock()?;
-        let mut recording = self.read(name)?.unwrap_or_default();
-        recording.merge(runs);
+        let mut recording = read_file(&self.path(name))?.unwrap_or_default();
+        change(&mut recording);
         self.replace(&directory, name, &recording)?;
         Ok(recording)
     }
 
-    /// Forgets a recording; whether there was one.
+    /// Adds all runs to their recordings that are saved as not ended: those that agents which were killed left behind.
+    /// Those of an agent that lives it goes on to save, and nothing counts twice. Returns their names; a file that is
+    /// damaged stays, and is the error in the end.
+    pub fn adopt(&self) -> Result<Vec<Name>, StoreError> {
+        let directory = self.lock()?;
+        let mut adopted = Vec::new();
+        let mut damaged = None;
+        for (name, path) in self.unfinished()? {
+            match read_file(&path) {
+                Ok(Some(run)) => {
+                    let mut recording = read_file(&self.path(&name))?.unwrap_or_default();
+                    recording.merge(&run);
+                    self.replace(&directory, &name, &recording)?;
+                    adopted.push(name);
+                }
+                Ok(None) => {}
+                Err(error) => damaged = Some(error),
+            }
+        }
+        damaged.map_or(Ok(adopted), Err)
+    }
+
+    /// What containers of this name did that their profile does not allow, as a recording of the calls; `None` if there
+    /// was nothing.
+    pub fn violations(&self, name: &Name) -> Result<Option<Recording>, StoreError> {
+        read_file(&self.violations_path(name))
+    }
+
+    /// Adds to the [violations](Self::violations), and returns all of them.
+    pub fn add_violations(&self, name: &Name, runs: &Recording) -> Result<Recording, StoreError> {
+        let _directory = self.lock()?;
+        let mut violations = self.violations(name)?.unwrap_or_default();
+        violations.merge(runs);
+        self.write(&self.violations_path(name), &violations, false)?;
+        Ok(violations)
+    }
+
+    /// Takes what was a violation for something that the containers need: adds it to the recording, and forgets it as a
+    /// violation. Returns the recording; `None` if there was no violation.
+    pub fn amend(&self, name: &Name) -> Result<Option<Recording>, StoreError> {
+        let directory = self.lock()?;
+        let Some(violations) = self.violations(name)? else { return Ok(None) };
+        let mut recording = read_file(&self.path(name))?.unwrap_or_default();
+        recording.merge(&violations);
+        self.replace(&directory, name, &recording)?;
+        remove_file(&self.violations_path(name))?;
+        Ok(Some(recording))
+    }
+
+    /// Forgets a recording with all that belongs to it; whether there was one.
     pub fn remove(&self, name: &Name) -> Result<bool, StoreError> {
         let directory = self.lock()?;
-        let path = self.path(name);
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
-            other => other.map_err(failed("removing", &path))?,
+        let mut paths = vec![self.path(name), self.violations_path(name)];
+        paths.extend(self.unfinished()?.into_iter().filter(|(of, _)| of == name).map(|(_, path)| path));
+        let mut was_there = false;
+        for path in paths {
+            was_there |= remove_file(&path)?;
         }
         directory.sync_all().map_err(failed("writing", &self.directory))?;
-        Ok(true)
+        Ok(was_there)
     }
 
     /// The names of all recordings, sorted.
     pub fn names(&self) -> Result<Vec<Name>, StoreError> {
-        let entries = fs::read_dir(&self.directory).map_err(failed("listing", &self.directory))?;
-        let mut names = Vec::new();
-        for entry in entries {
-            let name = entry.map_err(failed("listing", &self.directory))?.file_name();
-            names.extend(name.to_str().and_then(|name| name.strip_suffix(ENDING)?.parse().ok()));
+        let mut names: Vec<Name> = self.unfinished()?.into_iter().map(|(name, _)| name).collect();
+        for file in self.files()? {
+            names.extend(file.strip_suffix(ENDING).and_then(|name| name.parse().ok()));
         }
         names.sort_unstable();
+        names.dedup();
         Ok(names)
+    }
+
+    /// Whether a recording of this name is there, or may be begun where there are to be at `most` so many.
+    pub(crate) fn has_room_for(&self, name: &Name, most: usize) -> Result<bool, StoreError> {
+        Ok(self.path(name).exists() || self.violations_path(name).exists() || self.names()?.len() < most)
     }
 
     /// The directory, which nobody else writes to until it is closed.
@@ -116,8 +201,18 @@ impl Store {
         Ok(directory)
     }
 
-    /// Writes the file anew; `directory` is locked.
+    /// Writes the recording anew; `directory` is locked. Of its runs nothing is unfinished from then on.
     fn replace(&self, directory: &File, name: &Name, recording: &Recording) -> Result<(), StoreError> {
+        self.write(&self.path(name), recording, true)?;
+        directory.sync_all().map_err(failed("writing", &self.directory))?;
+        for (run, _) in recording.each_run() {
+            remove_file(&self.run_path(name, run))?;
+        }
+        Ok(())
+    }
+
+    /// Writes a file anew; the directory is locked.
+    fn write(&self, path: &Path, recording: &Recording, survives_power_loss: bool) -> Result<(), StoreError> {
         let unfinished = self.directory.join(UNFINISHED);
         let text = recording.to_json();
         let write = || {
@@ -125,16 +220,71 @@ impl Store {
             options.write(true).create(true).truncate(true).mode(0o600).custom_flags(no_follow());
             let mut file = options.open(&unfinished)?;
             file.write_all(text.as_bytes())?;
-            file.sync_all()
+            if survives_power_loss { file.sync_all() } else { Ok(()) }
         };
         write().map_err(failed("writing", &unfinished))?;
-        let path = self.path(name);
-        fs::rename(&unfinished, &path).map_err(failed("replacing", &path))?;
-        directory.sync_all().map_err(failed("writing", &self.directory))
+        fs::rename(&unfinished, path).map_err(failed("replacing", path))
+    }
+
+    /// The files of runs that have not ended, each with the name of its recording.
+    fn unfinished(&self) -> Result<Vec<(Name, PathBuf)>, StoreError> {
+        let parts = |file: &str| {
+            let (name, run) = file.strip_suffix(RUN)?.rsplit_once('.')?;
+            run.parse::<RunId>().ok()?;
+            name.parse().ok()
+        };
+        let files = self.files()?.into_iter();
+        Ok(files.filter_map(|file| Some((parts(&file)?, self.directory.join(&file)))).collect())
+    }
+
+    fn files(&self) -> Result<Vec<String>, StoreError> {
+        let entries = fs::read_dir(&self.directory).map_err(failed("listing", &self.directory))?;
+        let mut files = Vec::new();
+        for entry in entries {
+            files.extend(entry.map_err(failed("listing", &self.directory))?.file_name().into_string().ok());
+        }
+        files.sort_unstable();
+        Ok(files)
     }
 
     fn path(&self, name: &Name) -> PathBuf {
         self.directory.join(format!("{name}{ENDING}"))
+    }
+
+    fn run_path(&self, name: &Name, run: RunId) -> PathBuf {
+        self.directory.join(format!("{name}.{run}{RUN}"))
+    }
+
+    fn violations_path(&self, name: &Name) -> PathBuf {
+        self.directory.join(format!("{name}{VIOLATIONS}"))
+    }
+}
+
+impl Recording {
+    /// Reads the recording in a file, which may be one of another machine's.
+    pub fn read(path: &Path) -> Result<Self, StoreError> {
+        let missing = || failed("opening", path)(io::ErrorKind::NotFound.into());
+        read_file(path)?.ok_or_else(missing)
+    }
+}
+
+fn read_file(path: &Path) -> Result<Option<Recording>, StoreError> {
+    let file = match OpenOptions::new().read(true).custom_flags(no_follow()).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        other => other.map_err(failed("opening", path))?,
+    };
+    let mut bytes = Vec::new();
+    let most = u64::try_from(MAX_RECORDING_BYTES).unwrap_or(u64::MAX).saturating_add(1);
+    file.take(most).read_to_end(&mut bytes).map_err(failed("reading", path))?;
+    let content = |source| StoreError::Content { path: path.to_owned(), source };
+    Recording::from_json(&bytes).map(Some).map_err(content)
+}
+
+/// Whether there was one.
+fn remove_file(path: &Path) -> Result<bool, StoreError> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        other => other.map(|()| true).map_err(failed("removing", path)),
     }
 }
 
@@ -239,5 +389,52 @@ mod tests {
             fs::remove_file(store.directory.join(link)).unwrap();
         }
         assert_eq!(fs::read_to_string(&elsewhere).unwrap(), "precious");
+    }
+
+    #[test]
+    fn a_run_that_has_not_ended_can_be_read_and_counts_once_when_it_has() {
+        let (_directory, store) = store();
+        let (web, recorder) = (name("web"), Recorder::new());
+        let runs = || store.read(&web).unwrap().map(|recording| recording.runs());
+        for _ in 0..2 {
+            store.save(&web, recorder.run(), &recorder.recording()).unwrap();
+            assert_eq!((runs(), store.names().unwrap()), (Some(1), vec![web.clone()]));
+        }
+        store.add(&web, &one_run()).unwrap();
+        assert_eq!(runs(), Some(2));
+        store.add(&web, &recorder.recording()).unwrap();
+        assert_eq!((runs(), store.files().unwrap()), (Some(2), vec!["web.json".to_owned()]));
+    }
+
+    #[test]
+    fn what_a_killed_agent_left_is_adopted_and_a_living_one_goes_on() {
+        let (_directory, store) = store();
+        let (web, recorder) = (name("web.old"), Recorder::new());
+        store.save(&web, recorder.run(), &recorder.recording()).unwrap();
+        store.save(&name("api"), recorder.run(), &recorder.recording()).unwrap();
+        assert_eq!(store.adopt().unwrap(), [name("api"), web.clone()]);
+        assert_eq!(store.files().unwrap(), ["api.json", "web.old.json"]);
+        store.save(&web, recorder.run(), &recorder.recording()).unwrap();
+        assert_eq!(store.adopt().unwrap(), std::slice::from_ref(&web));
+        store.save(&web, recorder.run(), &recorder.recording()).unwrap();
+        store.add(&web, &recorder.recording()).unwrap();
+        assert_eq!(store.read(&web).unwrap().map(|recording| recording.runs()), Some(1));
+        assert!(store.adopt().unwrap().is_empty());
+    }
+
+    #[test]
+    fn violations_are_kept_apart_until_they_are_amended() {
+        let (_directory, store) = store();
+        let web = name("web");
+        assert_eq!(store.amend(&web).unwrap(), None);
+        store.add(&web, &one_run()).unwrap();
+        let violation = one_run();
+        for _ in 0..2 {
+            assert_eq!(store.add_violations(&web, &violation).unwrap().runs(), 1);
+        }
+        assert_eq!(store.read(&web).unwrap().map(|recording| recording.runs()), Some(1));
+        assert_eq!(store.names().unwrap(), [name("web")]);
+        assert_eq!(store.amend(&web).unwrap().map(|recording| recording.runs()), Some(2));
+        assert_eq!((store.violations(&web).unwrap(), store.amend(&web).unwrap()), (None, None));
     }
 }

@@ -71,7 +71,7 @@ const CRUN_EXEC: &[&str] = &[
 
 /// What the scheduler, the memory and the signals of runc's Go runtime may need at any moment, and need in some starts
 /// only (`runtime/sys_linux_amd64.s`, `runtime/netpoll_epoll.go`).
-const GO: &[&str] = &[
+pub(crate) const GO: &[&str] = &[
     "clone",
     "epoll_ctl",
     "epoll_pwait",

@@ -84,6 +84,16 @@ impl Collector for Snapshot {
         for (kind, count) in kinds {
             ConstCounter::new(count).encode(errors.encode_family(&[("kind", kind)])?)?;
         }
+
+        let mut violations = encoder.encode_descriptor(
+            "violations",
+            "Calls that the profile of a container in complain mode does not allow",
+            None,
+            MetricType::Counter,
+        )?;
+        for (name, count) in shared.violations.all() {
+            ConstCounter::new(count).encode(violations.encode_family(&[("recording", name.as_str())])?)?;
+        }
         Ok(())
     }
 }
@@ -106,10 +116,11 @@ mod tests {
 
     use super::super::Metrics;
     use super::*;
+    use crate::watching::Violations;
 
     #[test]
     fn a_containers_series_come_with_its_first_listener_and_go_with_its_last() {
-        let metrics = Metrics::new();
+        let metrics = Metrics::new(Violations::default());
         let observer = metrics.observer();
         let init = observer.listener_added(&Container::named("web"));
         let exec = observer.listener_added(&Container::named("web"));

@@ -41,10 +41,21 @@ pub(crate) fn read(path: &Path) -> anyhow::Result<Profile> {
 
 /// For every architecture of the machine, or its other calls would kill their thread.
 fn notifying(registry: &Registry) -> Profile {
-    let profile = Profile::new(Action::Allow).architectures(Arch::native().family().iter().copied());
+    let names = registry.names();
+    let profile = answered_here(Action::Allow);
+    if names.is_empty() { profile } else { profile.rule(Action::Notify, names) }
+}
+
+/// Notifies every call of every architecture.
+pub(crate) fn everything() -> Profile {
+    answered_here(Action::Notify)
+}
+
+/// For a listener that the launcher gets out of the container, so that any call may be notified.
+fn answered_here(default_action: Action) -> Profile {
     // A handler that was interrupted half-way would be asked again.
     let flags = filter::knows(filter::Flags::WAIT_KILLABLE_RECV).then_some(Flag::WaitKillableRecv);
-    let profile = profile.flags([Flag::SpecAllow].into_iter().chain(flags));
-    let names = registry.names();
-    if names.is_empty() { profile } else { profile.rule(Action::Notify, names) }
+    Profile::new(default_action)
+        .architectures(Arch::native().family().iter().copied())
+        .flags([Flag::SpecAllow].into_iter().chain(flags))
 }

@@ -12,3 +12,4 @@ mod status;
 mod support;
 mod terminal;
 mod unprivileged;
+mod verify;

@@ -113,3 +113,11 @@ fn the_terminal_is_the_commands_with_its_size() {
     terminal.type_in("still\n");
     terminal.expect("outer still");
 }
+
+#[test]
+fn a_line_says_what_was_recorded_so_far_and_is_gone_at_the_end() {
+    let mut terminal = Terminal::start("$A record -- sleep 1; echo status $?");
+    terminal.expect(" different, newest ");
+    terminal.expect("\r\x1b[Kcount");
+    terminal.expect("status 0");
+}

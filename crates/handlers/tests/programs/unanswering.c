@@ -1,5 +1,6 @@
 /* unanswering fuse PLACE: makes directories in a file system whose server never answers.
    unanswering page: makes one whose path is on a page that nobody ever supplies.
+   unanswering frozen PLACE: makes directories in a file system that is frozen.
    Four processes do it; the first prints a line when all are about to. */
 #define _GNU_SOURCE
 #include <fcntl.h>
@@ -47,6 +48,7 @@ static const char *on_a_missing_page(void) {
 
 int main(int count, char **arguments) {
     int is_fuse = count == 3 && !strcmp(arguments[1], "fuse");
+    int is_frozen = count == 3 && !strcmp(arguments[1], "frozen");
     const char *made = is_fuse ? in_a_mute_file_system(arguments[2]) : NULL;
     for (int i = 0; i < 3; i++) {
         if (fork()) continue;
@@ -57,7 +59,11 @@ int main(int count, char **arguments) {
     fflush(stdout);
 call:
     /* A page's monitor counts for the process that has asked for it. */
-    if (!is_fuse) made = on_a_missing_page();
+    if (!is_fuse && !is_frozen) made = on_a_missing_page();
+    if (is_frozen) {
+        snprintf(path, sizeof path, "%s/made-%d", arguments[2], getpid());
+        made = path;
+    }
     if (!made) return 9;
     mkdir(made, 0777);
     return 0;

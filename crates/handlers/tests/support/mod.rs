@@ -2,7 +2,10 @@
 //! the thread that installs it.
 #![allow(clippy::unwrap_used, dead_code)] // A failure ends the test; not every test uses all of this.
 
+pub(crate) mod audit;
 pub(crate) mod differential;
+pub(crate) mod frozen;
+pub(crate) mod inside;
 pub(crate) mod mount_api;
 pub(crate) mod program;
 pub(crate) mod race;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use seccomp_agent_registry::Registry;
 
+use super::audit::{Records, audited, record};
 use super::tree::Kind;
 
 /// How long each race runs: as many seconds as `RACE_SECONDS` says, or ten in CI and one elsewhere.
@@ -20,39 +21,37 @@ pub(crate) fn race_duration() -> Duration {
 pub(crate) const NAMES: u32 = 500;
 
 /// Lets a caller of this kind repeat `call`, while a thread of the container repeats `disturb`: with all rights,
-/// and without the filter.
+/// and without the filter. Gives what is written down of it.
 pub(crate) fn race(
     kind: Kind,
     registry: Registry,
     root: &Path,
     disturb: impl Fn() + Send + 'static,
     call: impl Fn(u32) + Send + 'static,
-) {
+) -> Records {
     let here = root.to_owned();
     let end = Arc::new(AtomicBool::new(false));
     let ended = Arc::clone(&end);
-    super::run(
-        Some(registry),
-        move || {
-            kind.enter(&here);
-            // Shares the caller's root and directory, as threads do, but neither its filter nor its credentials,
-            // which come later.
-            std::thread::spawn(move || {
-                while !ended.load(Ordering::Relaxed) {
-                    disturb();
-                }
-            });
-            kind.take_credentials();
-        },
-        move || {
-            let start = Instant::now();
-            for round in 0.. {
-                call(round);
-                if start.elapsed() > race_duration() {
-                    break;
-                }
+    let prepare = move || {
+        kind.enter(&here);
+        // Shares the caller's root and directory, as threads do, but neither its filter nor its credentials,
+        // which come later.
+        std::thread::spawn(move || {
+            while !ended.load(Ordering::Relaxed) {
+                disturb();
             }
-            end.store(true, Ordering::Relaxed);
-        },
-    );
+        });
+        kind.take_credentials();
+    };
+    let body = move || {
+        let start = Instant::now();
+        for round in 0.. {
+            call(round);
+            if start.elapsed() > race_duration() {
+                break;
+            }
+        }
+        end.store(true, Ordering::Relaxed);
+    };
+    record(|| super::run(Some(audited(registry)), prepare, body)).1
 }

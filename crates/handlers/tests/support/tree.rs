@@ -6,6 +6,7 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, lchown, symlink};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Gid, Mode, Uid};
+use rustix::io::Errno;
 use rustix::thread::{
     CapabilitySet, CapabilitySets, set_capabilities, set_keep_capabilities, set_thread_groups,
     set_thread_res_gid, set_thread_res_uid,
@@ -164,8 +165,11 @@ fn set_default_acl(folder: &Path) {
     rustix::fs::setxattr(folder, "system.posix_acl_default", &acl, rustix::fs::XattrFlags::empty()).unwrap();
 }
 
-/// Mode, owner, group, device and link content.
-pub(crate) type Entry = (u32, u32, u32, u64, Option<PathBuf>);
+/// Mode, owner, group, device, link content, and extended attributes, of which access control lists are some.
+pub(crate) type Entry = (u32, u32, u32, u64, Option<PathBuf>, Attributes);
+
+/// Values by name, or why one cannot be read.
+type Attributes = BTreeMap<String, Result<Vec<u8>, Errno>>;
 
 /// Everything in a tree.
 pub(crate) fn listing(root: &Path) -> BTreeMap<PathBuf, Entry> {
@@ -178,7 +182,22 @@ pub(crate) fn listing(root: &Path) -> BTreeMap<PathBuf, Entry> {
             todo.extend(fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path()));
         }
         let name = path.strip_prefix(root).unwrap().to_owned();
-        found.insert(name, (meta.mode(), meta.uid(), meta.gid(), meta.rdev(), link));
+        let attributes = attributes(&path);
+        found.insert(name, (meta.mode(), meta.uid(), meta.gid(), meta.rdev(), link, attributes));
     }
     found
+}
+
+fn attributes(path: &Path) -> Attributes {
+    let (mut names, mut value) = (vec![0; 64 << 10], vec![0; 64 << 10]);
+    // None where the file system has none.
+    let len = rustix::fs::llistxattr(path, &mut names[..]).unwrap_or_default();
+    let names = String::from_utf8(names[..len].to_vec()).unwrap();
+    let names = names.split_terminator('\0');
+    names
+        .map(|name| {
+            let len = rustix::fs::lgetxattr(path, name, &mut value[..]);
+            (name.to_owned(), len.map(|len| value[..len].to_vec()))
+        })
+        .collect()
 }

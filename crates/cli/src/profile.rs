@@ -1,0 +1,38 @@
+//! `seccomp-agent profile`: profiles that let containers be recorded, and what a profile would refuse.
+
+mod libseccomp;
+mod new;
+mod refusals;
+mod verify;
+
+use clap::Subcommand;
+
+pub(crate) use new::{Runtime, recording};
+
+/// The options of `profile`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ProfileArgs {
+    #[command(subcommand)]
+    command: ProfileCommand,
+}
+
+#[derive(Debug, Subcommand)]
+enum ProfileCommand {
+    #[command(about = "Write the profile that a container needs to be recorded by the agent")]
+    New(new::NewArgs),
+    #[command(about = "Run a command, and tell which of its calls a profile would refuse")]
+    Verify(verify::VerifyArgs),
+}
+
+/// A profile that the user named and that cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error("the profile cannot be used")]
+pub(crate) struct Unusable;
+
+/// Runs a subcommand of `profile`, and returns the exit status.
+pub(crate) fn profile(args: &ProfileArgs) -> anyhow::Result<u8> {
+    match &args.command {
+        ProfileCommand::New(args) => new::new(args).map(|()| 0),
+        ProfileCommand::Verify(args) => verify::verify(args),
+    }
+}

@@ -1,0 +1,70 @@
+use seccomp_agent_recorder::{Name, Recording};
+use serde::Serialize;
+
+use super::directory::Directory;
+use crate::args::OutputFormat;
+use crate::table::{Side, Table};
+use crate::time;
+
+/// The options of `recordings list`.
+#[derive(Debug, clap::Args)]
+pub(super) struct ListArgs {
+    /// How to write the list
+    #[arg(long, value_enum, value_name = "FORMAT", default_value_t = OutputFormat::Text)]
+    output: OutputFormat,
+}
+
+/// A line of the list, and an object of its JSON.
+#[derive(Serialize)]
+struct Row {
+    name: String,
+    runs: u64,
+    /// Different calls, those of each architecture by themselves.
+    calls: usize,
+    /// Different calls that a profile did not allow.
+    violations: usize,
+    /// When the last call was seen, in seconds since 1970.
+    last: Option<u64>,
+}
+
+#[allow(clippy::print_stdout)] // What the user asked for.
+pub(super) fn list(directory: &Directory, args: &ListArgs) -> anyhow::Result<()> {
+    let store = directory.existing()?;
+    let mut rows = Vec::new();
+    for name in store.names()? {
+        // One that was removed since it was listed is none.
+        let Some(recording) = store.read(&name)? else { continue };
+        rows.push(row(&name, &recording, store.violations(&name)?.as_ref()));
+    }
+    match args.output {
+        OutputFormat::Text => print!("{}", table(rows)),
+        OutputFormat::Json => println!("{}", serde_json::to_string_pretty(&rows)?),
+    }
+    Ok(())
+}
+
+fn row(name: &Name, recording: &Recording, violations: Option<&Recording>) -> Row {
+    let calls = recording.calls();
+    Row {
+        name: name.to_string(),
+        runs: recording.runs(),
+        calls: calls.len(),
+        violations: violations.map(|violations| violations.calls().len()).unwrap_or_default(),
+        last: calls.values().map(|seen| seen.last).max(),
+    }
+}
+
+fn table(rows: Vec<Row>) -> Table {
+    let mut table = Table::new([
+        ("name", Side::Left),
+        ("runs", Side::Right),
+        ("calls", Side::Right),
+        ("violations", Side::Right),
+        ("last seen (UTC)", Side::Left),
+    ]);
+    for row in rows {
+        let last = row.last.map(time::written).unwrap_or_default();
+        table.row([row.name, row.runs.to_string(), row.calls.to_string(), row.violations.to_string(), last]);
+    }
+    table
+}

@@ -1,0 +1,71 @@
+use anyhow::bail;
+use seccomp_agent_recorder::{Name, Recording};
+
+use super::directory::Directory;
+use crate::time::{Moment, written};
+
+/// The options of `recordings reset`.
+#[derive(Debug, clap::Args)]
+#[command(long_about = "Drop what is no longer used\n\n\
+    With --runs, the runs but for the newest N, and with them the calls that only older ones made. With --before, the \
+    calls that were last seen before TIME: a date, such as 2026-11-22 (UTC), or how long ago, such as 12h or 7d; the \
+    runs stay counted. With --all, the recording altogether. What was allowed by hand stays, unless with --all. Runs \
+    that have not ended are left alone, unless with --all.")]
+#[command(group = clap::ArgGroup::new("what").required(true))]
+pub(super) struct ResetArgs {
+    /// Which recording
+    name: Name,
+    /// Keep the newest N runs only, of at most 64 that are kept apart
+    #[arg(long, value_name = "N", group = "what", value_parser = clap::value_parser!(u32).range(1..))]
+    runs: Option<u32>,
+    /// Drop the calls that were last seen before this
+    #[arg(long, value_name = "TIME", group = "what")]
+    before: Option<Moment>,
+    /// Drop everything
+    #[arg(long, group = "what")]
+    all: bool,
+    /// Say what would be dropped, and drop nothing
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// Drops what it is told to, and says so.
+#[allow(clippy::print_stdout)] // What was done.
+pub(super) fn reset(directory: &Directory, args: &ResetArgs) -> anyhow::Result<()> {
+    let mut recording = directory.read(&args.name)?;
+    let before = recording.calls();
+    let what = if args.all { "all".to_owned() } else { drop_from(&mut recording, args)? };
+    if !args.dry_run {
+        let store = directory.open()?;
+        if args.all {
+            store.remove(&args.name)?;
+        } else {
+            store.change(&args.name, |recording| drop(drop_from(recording, args)))?;
+        }
+    }
+    let left = if args.all { Recording::new() } else { recording }.calls();
+    let dropped: Vec<_> = before.keys().filter(|syscall| !left.contains_key(syscall)).collect();
+    let done = if args.dry_run { "would be dropped" } else { "dropped" };
+    println!("{}: {what}: {} of {} calls {done}", args.name, dropped.len(), before.len());
+    for syscall in dropped {
+        println!("{syscall} ({})", syscall.arch);
+    }
+    Ok(())
+}
+
+/// Says what is dropped.
+fn drop_from(recording: &mut Recording, args: &ResetArgs) -> anyhow::Result<String> {
+    match (args.runs, args.before) {
+        (Some(runs), _) => {
+            let newest = recording.newest(usize::try_from(runs)?);
+            let all = recording.runs();
+            *recording = newest;
+            Ok(format!("the newest {} of {all} runs kept", recording.runs()))
+        }
+        (_, Some(Moment(before))) => {
+            recording.forget_before(before);
+            Ok(format!("last seen before {}", written(before)))
+        }
+        _ => bail!("nothing is to be dropped"),
+    }
+}
