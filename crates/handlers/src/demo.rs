@@ -7,7 +7,6 @@ use crate::any_call::AnyCall;
 use crate::directories::Directories;
 use crate::executions::Executions;
 use crate::mount::Mount;
-use crate::mount_api::MountApi;
 use crate::pattern::Pattern;
 
 /// A registry that shows what handlers can do, and is of no other use:
@@ -22,7 +21,6 @@ pub fn demo_basic(container: &Container) -> Registry {
     on_all(&mut registry, &["mkdir", "mkdirat"], Directories::with_suffix(suffix));
     on_all(&mut registry, &["chmod", "fchmod", "fchmodat", "fchmodat2"], AnyCall::Errno(Errno::BADMSG));
     on_all(&mut registry, &["mount"], Mount::procfs());
-    on_all(&mut registry, &MountApi::CALLS, MountApi::procfs());
     let delay = Executions::new().delaying(Pattern::new("/bin/true"), Duration::from_secs(2));
     on_all(&mut registry, &["execve", "execveat"], delay);
     registry

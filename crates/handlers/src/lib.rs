@@ -11,7 +11,6 @@
 //! | [`Attributes`] | `setxattr`, `removexattr` and their `l` and `f` forms | attributes by name prefix |
 //! | [`Openings`] | `open`, `openat`, `openat2`, `creat` | listed files, devices and directories of the host |
 //! | [`Mount`] | `mount` | the procfs of the caller's own pid namespace |
-//! | [`MountApi`] | `fsopen`, `fsconfig`, `fsmount`, `mount_setattr`, `move_mount` | the same, step by step |
 //! | [`Sysinfo`] | `sysinfo` | nothing: it tells of the container's limits |
 //! | [`Executions`] | `execve`, `execveat` | nothing: it delays and alerts |
 //! | [`AnyCall`] | any | nothing: it answers without looking |
@@ -60,7 +59,6 @@ mod host_nodes;
 mod limit;
 mod modes;
 mod mount;
-mod mount_api;
 mod nodes;
 mod openings;
 mod owners;
@@ -78,7 +76,6 @@ pub use executions::Executions;
 pub use freeze::Freeze;
 pub use modes::Modes;
 pub use mount::Mount;
-pub use mount_api::MountApi;
 pub use nodes::{Devices, Nodes};
 pub use openings::{HostFile, Openings, RelativePath};
 pub use owners::Owners;

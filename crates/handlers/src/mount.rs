@@ -26,7 +26,7 @@ pub struct Mount;
 const MAX_OPTIONS: usize = 4096;
 
 /// The options of procfs that are passed on. `pidns` would name a namespace other than the caller's.
-pub(crate) const OPTIONS: [&[u8]; 3] = [b"hidepid", b"gid", b"subset"];
+const OPTIONS: [&[u8]; 3] = [b"hidepid", b"gid", b"subset"];
 
 /// Flags that make a call something else than a new mount (`mount(2)`): `MS_REMOUNT`, `MS_BIND`, `MS_MOVE` and
 /// the four propagation types.

@@ -5,8 +5,8 @@ use std::ffi::CString;
 use std::sync::Arc;
 
 use seccomp_agent_handlers::{
-    AnyCall, Attributes, Directories, Executions, Freeze, HostFile, Modes, Mount, MountApi, Nodes, Numbers,
-    Openings, Owners, Sysinfo,
+    AnyCall, Attributes, Directories, Executions, Freeze, HostFile, Modes, Mount, Nodes, Numbers, Openings,
+    Owners, Sysinfo,
 };
 use seccomp_agent_recorder::InvalidName;
 use seccomp_agent_registry::Handler;
@@ -28,7 +28,6 @@ pub(crate) enum Family {
     Attributes,
     Open,
     Mount,
-    MountApi,
     Sysinfo,
     ExecDelay,
     ExecAlert,
@@ -73,7 +72,7 @@ pub enum RequestError {
 }
 
 impl Family {
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 10] = [
         Self::Directories,
         Self::Nodes,
         Self::Modes,
@@ -81,7 +80,6 @@ impl Family {
         Self::Attributes,
         Self::Open,
         Self::Mount,
-        Self::MountApi,
         Self::Sysinfo,
         Self::ExecDelay,
         Self::ExecAlert,
@@ -96,7 +94,7 @@ impl Family {
             Self::Owners => "owners",
             Self::Attributes => "attributes",
             Self::Open => "open",
-            Self::Mount | Self::MountApi => "mount",
+            Self::Mount => "mount",
             Self::Sysinfo => "sysinfo",
             Self::ExecDelay => "exec-delay",
             Self::ExecAlert => "exec-alert",
@@ -115,7 +113,6 @@ impl Family {
             }
             Self::Open => &["open", "openat", "openat2", "creat"],
             Self::Mount => &["mount"],
-            Self::MountApi => &MountApi::CALLS,
             Self::Sysinfo => &["sysinfo"],
             Self::ExecDelay | Self::ExecAlert => &["execve", "execveat"],
         }
@@ -140,7 +137,7 @@ impl Family {
             Self::Owners => grants.owners.is_some(),
             Self::Attributes => !grants.attributes.is_empty(),
             Self::Open => !grants.open.is_empty(),
-            Self::Mount | Self::MountApi => !grants.mount.is_empty(),
+            Self::Mount => !grants.mount.is_empty(),
             Self::Sysinfo => grants.sysinfo,
             Self::ExecDelay => grants.exec_delay.is_some(),
             Self::ExecAlert => !grants.exec_alert.is_empty(),
@@ -221,7 +218,6 @@ fn effect(family: Family, grants: &Grants, values: &BTreeMap<Field, String>) -> 
         Family::Open => openings(grants),
         // There is no other file system to choose from.
         Family::Mount => ("proc".to_owned(), Arc::new(Mount::procfs())),
-        Family::MountApi => ("proc".to_owned(), Arc::new(MountApi::procfs())),
         Family::Sysinfo => ("of the container's cgroups".to_owned(), Arc::new(Sysinfo::of_cgroup())),
         Family::ExecDelay => {
             let grant = grants.exec_delay.as_ref();

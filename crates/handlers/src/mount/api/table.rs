@@ -2,9 +2,13 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::fs::{AtFlags, StatxAttributes, StatxFlags, statx};
+use rustix::fs::{AtFlags, StatxFlags, statx};
 use rustix::pipe::{PipeFlags, pipe_with};
+use seccomp_agent_nsenter::Mounted;
 use seccomp_agent_registry::Errno;
+
+use crate::mount::file_system::FileSystem;
+use crate::mount::ours::Made;
 
 /// The contexts and the detached mounts that a container has of us.
 #[derive(Default)]
@@ -28,6 +32,10 @@ const MAX_DETACHED: usize = 16;
 pub(super) struct Context {
     /// The context.
     pub(super) file: OwnedFd,
+    /// What it is of.
+    pub(super) kind: FileSystem,
+    /// Whether it is of a procfs that has processes only.
+    pub(super) is_processes_only: bool,
     /// The end of a pipe, of which the caller has the other, the handle. It hangs up when nobody has that any more.
     end: OwnedFd,
     /// What handle and end have in common.
@@ -38,8 +46,8 @@ pub(super) struct Context {
 pub(super) struct DetachedMount {
     /// The mount.
     pub(super) file: OwnedFd,
-    /// Its number among all mounts, which no other has while this is open.
-    mount_id: u64,
+    /// What it is, and has to stay.
+    pub(super) made: Made,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -50,9 +58,14 @@ struct FileId {
 
 impl Table {
     /// Keeps a context, and returns the handle of it. ENFILE if there are too many.
-    pub(super) fn insert_context(&self, file: OwnedFd) -> Result<OwnedFd, Errno> {
+    pub(super) fn insert_context(
+        &self,
+        file: OwnedFd,
+        kind: FileSystem,
+        is_processes_only: bool,
+    ) -> Result<OwnedFd, Errno> {
         let (end, handle) = pipe_with(PipeFlags::CLOEXEC)?;
-        let context = Context { file, file_id: FileId::of(&end)?, end };
+        let context = Context { file, kind, is_processes_only, file_id: FileId::of(&end)?, end };
         let given_up: Vec<_> =
             self.entries().contexts.extract_if(.., |context| context.is_given_up()).collect();
         // File systems go with them, maybe: not under the lock.
@@ -72,9 +85,10 @@ impl Table {
     }
 
     /// Keeps a detached mount.
-    pub(super) fn insert_mount(&self, file: OwnedFd) -> Result<Arc<DetachedMount>, Errno> {
-        let mount_id = mount_id(&file)?.ok_or(Errno::OPNOTSUPP)?;
-        let mount = Arc::new(DetachedMount { file, mount_id });
+    pub(super) fn insert_mount(&self, file: OwnedFd, made: Made) -> Result<Arc<DetachedMount>, Errno> {
+        // Nobody else has the number while the mount is open.
+        let made = Made { id: Mounted::of(&file)?.mount, ..made };
+        let mount = Arc::new(DetachedMount { file, made });
         let oldest = {
             let mounts = &mut self.entries().mounts;
             mounts.push(Arc::clone(&mount));
@@ -87,8 +101,8 @@ impl Table {
 
     /// The detached mount whose root this is.
     pub(super) fn mount(&self, root: impl AsFd) -> Option<Arc<DetachedMount>> {
-        let wanted = mount_id(root).ok()??;
-        self.entries().mounts.iter().find(|mount| mount.mount_id == wanted).map(Arc::clone)
+        let root = Mounted::of(root).ok()?;
+        self.entries().mounts.iter().find(|mount| mount.made.is(root)).map(Arc::clone)
     }
 
     /// Takes out what [`mount`](Self::mount) has found, unless somebody else has.
@@ -125,15 +139,6 @@ impl FileId {
     }
 }
 
-/// The number of the mount whose root this is.
-fn mount_id(file: impl AsFd) -> Result<Option<u64>, Errno> {
-    let flags = AtFlags::EMPTY_PATH | AtFlags::STATX_DONT_SYNC;
-    let stat = statx(file, c"", flags, StatxFlags::MNT_ID)?;
-    let is_root = stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT);
-    let is_known = StatxFlags::from_bits_retain(stat.stx_mask).contains(StatxFlags::MNT_ID);
-    Ok((is_root && is_known).then_some(stat.stx_mnt_id))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -146,7 +151,7 @@ mod tests {
     #[test]
     fn a_context_is_found_by_its_handle_and_duplicates_of_it() {
         let table = Table::default();
-        let handles: Vec<_> = (0..2).map(|_| table.insert_context(some_file()).unwrap()).collect();
+        let handles: Vec<_> = (0..2).map(|_| table.insert_context(some_file(), FileSystem::Proc, false).unwrap()).collect();
         let found: Vec<_> = handles.iter().map(|handle| table.context(handle).unwrap()).collect();
         assert!(!Arc::ptr_eq(&found[0], &found[1]));
         let again = rustix::io::fcntl_dupfd_cloexec(&handles[1], 0).unwrap();
@@ -157,18 +162,11 @@ mod tests {
     #[test]
     fn only_contexts_that_somebody_has_a_handle_of_count() {
         let table = Table::default();
-        let handles: Vec<_> = (0..MAX_CONTEXTS).map(|_| table.insert_context(some_file()).unwrap()).collect();
-        assert_eq!(table.insert_context(some_file()).unwrap_err(), Errno::NFILE);
+        let handles: Vec<_> = (0..MAX_CONTEXTS).map(|_| table.insert_context(some_file(), FileSystem::Proc, false).unwrap()).collect();
+        assert_eq!(table.insert_context(some_file(), FileSystem::Proc, false).unwrap_err(), Errno::NFILE);
         drop(handles);
         for _ in 0..MAX_CONTEXTS * 2 {
-            table.insert_context(some_file()).unwrap();
+            table.insert_context(some_file(), FileSystem::Proc, false).unwrap();
         }
-    }
-
-    #[test]
-    fn what_is_no_mount_s_root_is_no_detached_mount() {
-        let table = Table::default();
-        assert_eq!(table.insert_mount(some_file()).err(), Some(Errno::OPNOTSUPP));
-        assert!(table.mount(some_file()).is_none());
     }
 }
