@@ -10,7 +10,7 @@
 //! | [`Owners`] | `chown`, `lchown`, `fchown`, `fchownat` | `CAP_CHOWN` towards listed ids |
 //! | [`Attributes`] | `setxattr`, `removexattr` and their `l` and `f` forms | attributes by name prefix |
 //! | [`Openings`] | `open`, `openat`, `openat2`, `creat` | listed files, devices and directories of the host |
-//! | [`Mount`] | `mount` | the procfs of the caller's own pid namespace |
+//! | [`Mount`] | `mount`, `umount`, `umount2` | listed file systems, binds, and changes of those mounts |
 //! | [`Sysinfo`] | `sysinfo` | nothing: it tells of the container's limits |
 //! | [`Executions`] | `execve`, `execveat` | nothing: it delays and alerts |
 //! | [`AnyCall`] | any | nothing: it answers without looking |
@@ -75,7 +75,7 @@ pub use emulate::{Failure, emulate, emulate_for, open_caller};
 pub use executions::Executions;
 pub use freeze::Freeze;
 pub use modes::Modes;
-pub use mount::Mount;
+pub use mount::{Allowed, FileSystem, FileSystemGrant, Mount};
 pub use nodes::{Devices, Nodes};
 pub use openings::{HostFile, Openings, RelativePath};
 pub use owners::Owners;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use rustix::fs::{CWD, Gid, Mode, Uid, chmodat, chownat, mkdirat};
 use seccomp_agent_handlers::{
-    AnyCall, Audit, Capabilities, Directories, Executions, Modes, Numbers, Owners, Pattern,
+    AnyCall, Audit, Capabilities, Directories, Executions, FileSystem, Modes, Mount, Numbers, Owners, Pattern,
 };
 use seccomp_agent_registry::{Call, Container, Errno, Handler, Notification, Registry, Verdict};
 use support::audit::logged;
@@ -73,6 +73,51 @@ fn each_decision_says_what_was_asked_and_what_became_of_it() {
     for (line, fields) in lines.iter().zip(expected) {
         has(line, fields);
         has(line, &[r#""level":"INFO""#, r#""target":"audit""#, r#""container":"c1""#, r#""name":"web""#]);
+    }
+}
+
+#[test]
+fn each_mount_says_what_was_asked_and_what_became_of_it() {
+    use nix::mount::MsFlags;
+    use support::mounts::{mount, umount};
+
+    let folder = tempfile::tempdir_in("/tmp").unwrap();
+    support::tree::build(folder.path());
+    let user = support::tree::kind("user");
+    let mut registry = support::mounts::registry(&Mount::granting([FileSystem::Tmpfs]).with_binds());
+    registry.layer(&Audit::of(&Container::named("c1"), Some("web".to_owned())));
+    let tree = folder.path().to_owned();
+    let lines = logged(|| {
+        support::run(
+            Some(registry),
+            move || {
+                support::unshare_mounts();
+                user.become_it(&tree);
+            },
+            || {
+                let none = MsFlags::empty();
+                mount("x", "mine", "tmpfs", none, "size=1m").unwrap();
+                mount("x", "mine", "tmpfs", none, "size=1m,mpol=local").unwrap_err();
+                mount("real", "mine", "", MsFlags::MS_BIND, "").unwrap();
+                mount("/proc/self/ns", "mine", "", MsFlags::MS_BIND, "").unwrap_err();
+                mount("", "mine", "", MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY, "")
+                    .unwrap();
+                umount("mine", 2).unwrap();
+            },
+        );
+    });
+    let granted = r#""decision":"granted""#;
+    let expected: [&[&str]; 6] = [
+        &[granted, r#""path":"mine""#, "type=tmpfs", "size=1m", "listed"],
+        &[r#""decision":"refused""#, "mpol=local", "EINVAL"],
+        &[granted, "Bind", "source=", "real", "binds are granted"],
+        &[r#""decision":"refused""#, "/proc/self/ns", "a part of procfs", "EPERM"],
+        &[granted, "Remount", "mounted for the container"],
+        &[granted, r#""syscall":"umount2""#, "flags=0x2", "mounted for the container"],
+    ];
+    assert_eq!(lines.len(), expected.len(), "{lines:#?}");
+    for (line, fields) in lines.iter().zip(expected) {
+        has(line, fields);
     }
 }
 

@@ -4,9 +4,12 @@
 
 mod support;
 
+use nix::mount::MsFlags;
+use rustix::mount::{MountPropagationFlags, mount_change};
 use seccomp_agent_notify::Features;
 use seccomp_agent_registry::Registry;
-use support::mount_api::{granted, program};
+use support::mount_api::{granted, program, program_after};
+use support::mounts::mount;
 
 /// With the kernel's newer parts and without.
 fn kernels() -> [Features; 2] {
@@ -15,11 +18,15 @@ fn kernels() -> [Features; 2] {
 }
 
 fn as_natively(part: &str) {
+    as_natively_for(part, &[0, 1000]);
+}
+
+fn as_natively_for(part: &str, users: &[u32]) {
     let native = program(part, None, Features::probe(), 0);
-    assert!(native.contains("fine") && native.contains(" - proc "), "{native}");
+    assert!(native.contains("fine") && native.contains(": rw,") | native.contains(": ro,"), "{native}");
     for features in kernels() {
-        for uid in [0, 1000] {
-            assert_eq!(program(part, Some(granted()), features, uid), native, "uid {uid}, {features:?}");
+        for uid in users {
+            assert_eq!(program(part, Some(granted()), features, *uid), native, "uid {uid}, {features:?}");
         }
     }
 }
@@ -27,6 +34,13 @@ fn as_natively(part: &str) {
 #[test]
 fn contexts_are_configured_as_natively() {
     as_natively("contexts");
+}
+
+#[test]
+fn other_file_systems_are_mounted_as_natively() {
+    as_natively_for("types", &[0]);
+    let said = program("types", Some(granted()), Features::probe(), 1000);
+    assert!(said.contains("\n41777 1000 1000\n"), "who makes a tmpfs owns it: {said}");
 }
 
 #[test]
@@ -49,13 +63,15 @@ fn limits(registry: Registry) -> Vec<String> {
 fn nothing_but_a_safe_procfs_is_mounted_and_that_once() {
     let expected = [
         "another file system: EPERM",
+        "an overlay: ENOSYS",
+        "an option that is not listed: EINVAL",
         "pid namespace by descriptor: EINVAL",
         "pid namespace by path: EINVAL",
         "path: EINVAL",
         "binary: EINVAL",
         "clear: fine",
         "shared: EPERM",
-        "clone: EPERM",
+        "clone: ENOSYS",
         "a directory of it: EPERM",
         "beneath: EPERM",
         "another mount: EPERM",
@@ -82,4 +98,36 @@ fn who_is_granted_nothing_gets_nothing() {
 fn in_a_user_namespace_of_its_own_the_kernel_gives_the_context() {
     let said = program("user", Some(granted()), Features::probe(), 1000);
     assert_eq!(said, "unshare: fine\nopen: fine\nanon_inode:[fscontext]\n");
+}
+
+#[test]
+fn what_the_runtime_has_covered_stays_so() {
+    let cover = || mount("none", "/proc/bus", "tmpfs", MsFlags::empty(), "").unwrap();
+    for uid in [0, 1000] {
+        let said = program_after("masks", Some(granted()), Features::probe(), uid, cover);
+        assert_eq!(
+            said,
+            "bus: 0\nbus/pci: ENOENT\nmeminfo: fine\nmove: fine\nbus: 0\nuncover: EPERM\nbus: 0\n"
+        );
+    }
+}
+
+#[test]
+fn who_has_no_procfs_gets_one_of_processes_only() {
+    let hide = || mount("none", "/proc", "tmpfs", MsFlags::empty(), "").unwrap();
+    let said = program_after("masks", Some(granted()), Features::probe(), 0, hide);
+    assert_eq!(
+        said,
+        "bus: -1\nbus/pci: ENOENT\nmeminfo: ENOENT\nmove: fine\nbus: -1\nuncover: ENOENT\nbus: -1\n"
+    );
+}
+
+#[test]
+fn what_others_would_see_is_not_mounted() {
+    let share = || {
+        let shared = MountPropagationFlags::SHARED | MountPropagationFlags::REC;
+        mount_change("/", shared).unwrap();
+    };
+    let said = program_after("k5", Some(granted()), Features::probe(), 0, share);
+    assert_eq!(said, "open: fine\ncreate: fine\nmount: fine\nro: fine\nmove: EPERM\n");
 }

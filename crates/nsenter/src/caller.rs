@@ -137,13 +137,13 @@ impl Caller {
 
     /// The mount namespace it is in.
     pub fn mount_namespace(&self) -> Result<MountNamespace, Error> {
-        let namespace = self.namespace("ns/mnt")?;
+        let namespace = self.open_namespace("ns/mnt")?;
         Ok(MountNamespace::new(self.tid, Rc::clone(&self.home), namespace))
     }
 
     /// The pid namespace it is in.
     pub fn pid_namespace(&self) -> Result<PidNamespace, Error> {
-        Ok(PidNamespace::new(self.namespace("ns/pid")?))
+        Ok(PidNamespace::new(self.open_namespace("ns/pid")?))
     }
 
     /// Asks `is_valid` whether the caller still waits, and if so runs `deed` **as the caller**: with its root,
@@ -294,7 +294,7 @@ impl Caller {
         }
     }
 
-    fn namespace(&self, entry: &'static str) -> Result<OwnedFd, Error> {
+    pub(crate) fn open_namespace(&self, entry: &'static str) -> Result<OwnedFd, Error> {
         openat(&self.task.proc, entry, OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).map_err(|errno| {
             match errno {
                 Errno::NOENT | Errno::SRCH => Error::Gone,

@@ -6,12 +6,12 @@ use rustix::mount::MountAttrFlags;
 use crate::raw;
 
 /// Sets and clears attributes of a mount that is attached nowhere yet, by a descriptor of its root
-/// (`mount_setattr(2)`), and makes it private, as it has been since it was made. EINVAL if another mount namespace
+/// (`mount_setattr(2)`). EINVAL if another mount namespace
 /// has it by now. ENOSYS before Linux 5.12.
 pub fn change_detached_mount(
     mount: impl AsFd,
     set: MountAttrFlags,
     clear: MountAttrFlags,
 ) -> Result<(), Errno> {
-    raw::change_mount(mount.as_fd(), set, clear)
+    raw::set_attributes(mount.as_fd(), set, clear)
 }

@@ -64,6 +64,14 @@ pub enum Error {
         /// The caller.
         tid: u32,
     },
+    /// There is no place where a tree of mounts could be locked. It takes a user namespace. Nothing was done.
+    #[error("making a place to lock mounts in failed at {step}: {source}")]
+    NoWorkshop {
+        /// What was tried.
+        step: &'static str,
+        /// What the kernel said.
+        source: Errno,
+    },
     /// What the kernel answers the caller: the emulated call's own error.
     #[error(transparent)]
     Call(#[from] Errno),

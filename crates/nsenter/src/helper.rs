@@ -203,7 +203,7 @@ fn settle() -> Result<(), Refusal> {
 
 /// In our user namespace only those who may trace everybody may look into a process that is not dumpable: it has
 /// our memory and descriptors. `fs.suid_dumpable` of 1 makes every process that changes its ids dumpable.
-fn refuse_if_dumpable(home: &Home) -> Result<(), Refusal> {
+pub(crate) fn refuse_if_dumpable(home: &Home) -> Result<(), Refusal> {
     const SETTING: &str = "sys/fs/suid_dumpable";
     const STEP: &str = "fs.suid_dumpable, which must not be 1";
     let setting = read_status(home.proc.as_fd(), SETTING).map_err(|errno| (STEP, errno))?;

@@ -13,6 +13,7 @@ use rustix::process::{chroot, fchdir, umask};
 use rustix::thread::{CapabilitySet, CapabilitySets, capabilities, set_capabilities, set_thread_groups};
 
 use crate::error::Error;
+use crate::namespaces::NamespaceKind;
 use crate::process::is_process;
 use crate::raw;
 use crate::status::{Credentials, MAX_STATUS, Status};
@@ -28,7 +29,8 @@ pub(crate) struct Home {
     root: OwnedFd,
     cwd: OwnedFd,
     credentials: Credentials,
-    mount_namespace: OwnedFd,
+    /// Of each kind.
+    namespaces: [OwnedFd; NamespaceKind::ALL.len()],
     /// The task that called last: most call again.
     last: RefCell<Option<Rc<Task>>>,
 }
@@ -57,12 +59,12 @@ pub(crate) type NamespaceId = [u8; 32];
 
 /// How far a thread is from home: what has to be put back.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
-#[allow(clippy::struct_excessive_bools)] // Each is put back by itself.
 struct Distance {
     away: bool,
     groups: bool,
     file_system_ids: bool,
-    mount_namespace: bool,
+    /// The bit of each kind that has been left.
+    namespaces: u8,
 }
 
 thread_local! {
@@ -72,7 +74,7 @@ thread_local! {
             away: false,
             groups: false,
             file_system_ids: false,
-            mount_namespace: false,
+            namespaces: 0,
         })
     };
 }
@@ -104,7 +106,12 @@ impl Home {
             read_status(proc.as_fd(), "thread-self/status").map_err(failed("/proc/thread-self/status"))?;
         Ok(Self {
             user_namespace: namespace_id(proc.as_fd(), "thread-self/ns/user").map_err(failed("ns/user"))?,
-            mount_namespace: namespace("thread-self/ns/mnt")?,
+            namespaces: [
+                namespace("thread-self/ns/mnt")?,
+                namespace("thread-self/ns/net")?,
+                namespace("thread-self/ns/ipc")?,
+                namespace("thread-self/ns/cgroup")?,
+            ],
             root: folder("/")?,
             cwd: folder(".")?,
             credentials: Status::parse(&status)
@@ -180,6 +187,10 @@ impl Home {
         set_capabilities(None, sets).map_err(at("capset"))
     }
 
+    pub(crate) const fn namespace(&self, kind: NamespaceKind) -> &OwnedFd {
+        &self.namespaces[kind as usize]
+    }
+
     /// Everything back as it was, in the order that each step permits the next.
     fn restore(&self, distance: Distance) -> Result<(), Errno> {
         set_capabilities(None, self.capabilities)?;
@@ -195,8 +206,10 @@ impl Home {
             set_capabilities(None, self.capabilities)?;
         }
         umask(self.credentials.umask);
-        if distance.mount_namespace {
-            setns(&self.mount_namespace, CloneFlags::CLONE_NEWNS).map_err(from_nix)?;
+        for kind in NamespaceKind::ALL {
+            if distance.namespaces & bit(kind) != 0 {
+                setns(self.namespace(kind), kind.flag()).map_err(from_nix)?;
+            }
         }
         fchdir(&self.root)?;
         chroot(c".")?;
@@ -215,12 +228,32 @@ impl Drop for Away<'_> {
     }
 }
 
+/// Joins a namespace until the thread goes home.
+pub(crate) fn join(kind: NamespaceKind, namespace: impl AsFd) -> Result<(), Errno> {
+    note_left(kind);
+    setns(namespace, kind.flag()).map_err(from_nix)
+}
+
 /// Joins a mount namespace until the thread goes home. Root and directory become the namespace's root.
-pub(crate) fn join_mount_namespace(namespace: BorrowedFd<'_>) -> Result<(), Errno> {
-    debug_assert!(DISTANCE.get().away, "the namespace is left on the way home");
-    // Noted first: what has half happened is undone as well.
-    DISTANCE.set(Distance { mount_namespace: true, ..DISTANCE.get() });
-    setns(namespace, CloneFlags::CLONE_NEWNS).map_err(from_nix)
+pub(crate) fn join_mount_namespace(namespace: impl AsFd) -> Result<(), Errno> {
+    join(NamespaceKind::Mount, namespace)
+}
+
+/// Leaves for a copy of the mount namespace that the thread is in, until it goes home.
+pub(crate) fn leave_mount_namespace() -> Result<(), Errno> {
+    note_left(NamespaceKind::Mount);
+    unshare(CloneFlags::CLONE_NEWNS).map_err(from_nix)
+}
+
+/// Notes it first: what has half happened is undone as well.
+fn note_left(kind: NamespaceKind) {
+    let distance = DISTANCE.get();
+    debug_assert!(distance.away, "a namespace is left on the way home");
+    DISTANCE.set(Distance { namespaces: distance.namespaces | bit(kind), ..distance });
+}
+
+const fn bit(kind: NamespaceKind) -> u8 {
+    1 << kind as u8
 }
 
 fn go_home(home: &Home) {

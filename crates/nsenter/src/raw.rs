@@ -10,7 +10,7 @@ use nix::sys::signal::{SigSet, SigmaskHow, pthread_sigmask};
 use nix::unistd::{setfsgid, setfsuid};
 use rustix::fs::{Gid, Mode, Uid};
 use rustix::io::Errno;
-use rustix::mount::MountAttrFlags;
+use rustix::mount::{MountAttrFlags, MountPropagationFlags};
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
@@ -58,19 +58,53 @@ pub(crate) fn change_mount(
     set: MountAttrFlags,
     clear: MountAttrFlags,
 ) -> Result<(), Errno> {
+    mount_setattr(mount, 0, set, clear, libc::MS_PRIVATE)
+}
+
+/// Sets and clears attributes of a mount.
+pub(crate) fn set_attributes(
+    mount: BorrowedFd<'_>,
+    set: MountAttrFlags,
+    clear: MountAttrFlags,
+) -> Result<(), Errno> {
+    mount_setattr(mount, 0, set, clear, 0)
+}
+
+/// Sets the propagation of a mount.
+pub(crate) fn set_propagation(
+    mount: BorrowedFd<'_>,
+    propagation: MountPropagationFlags,
+) -> Result<(), Errno> {
+    let none = MountAttrFlags::empty();
+    mount_setattr(mount, 0, none, none, propagation.bits().into())
+}
+
+/// Makes a detached mount and all below it private.
+pub(crate) fn make_private(tree: BorrowedFd<'_>) -> Result<(), Errno> {
+    let none = MountAttrFlags::empty();
+    mount_setattr(tree, libc::AT_RECURSIVE, none, none, libc::MS_PRIVATE)
+}
+
+fn mount_setattr(
+    mount: BorrowedFd<'_>,
+    flags: libc::c_int,
+    set: MountAttrFlags,
+    clear: MountAttrFlags,
+    propagation: u64,
+) -> Result<(), Errno> {
     const MOUNT_SETATTR: libc::c_long = 442;
     let attributes = MountAttributes {
         set: set.bits().into(),
         clear: clear.bits().into(),
-        propagation: libc::MS_PRIVATE,
+        propagation,
         user_namespace: 0,
     };
     let (fd, size) = (mount.as_raw_fd(), size_of::<MountAttributes>());
+    let flags = flags | libc::AT_EMPTY_PATH;
     // SAFETY: a plain system call; the path is a NUL-terminated literal, and `attributes` is a `struct
     // mount_attr` of the size that is said, alive for the call and only read.
-    let outcome = unsafe {
-        libc::syscall(MOUNT_SETATTR, fd, c"".as_ptr(), libc::AT_EMPTY_PATH, &raw const attributes, size)
-    };
+    let outcome =
+        unsafe { libc::syscall(MOUNT_SETATTR, fd, c"".as_ptr(), flags, &raw const attributes, size) };
     if outcome == 0 { Ok(()) } else { Err(crate::home::from_nix(nix::Error::last())) }
 }
 

@@ -102,11 +102,11 @@ impl<'a> Scene<'a> {
         Ok(Place { directory, name: &path.name })
     }
 
-    /// A directory to mount onto: an `O_PATH` descriptor. It may be one of procfs: what covers it is seen in
-    /// the caller's mount namespace, and where the mount that it is on is shared, in those that it propagates to:
-    /// the host's as well, as natively (`mount_namespaces(7)`).
-    pub fn mount_point(&self, path: &CStr) -> Result<OwnedFd, Errno> {
-        walk(self, &Base::cwd(), path, OFlags::DIRECTORY).map(|found| found.file)
+    /// What to mount onto: an `O_PATH` descriptor. It may be an entry of procfs: what covers it is seen in the
+    /// caller's mount namespace, and where the mount that it is on is shared, in those that it propagates to
+    /// (`mount_namespaces(7)`). Of the flags, `NOFOLLOW` and `DIRECTORY` count.
+    pub fn mount_point(&self, path: &CStr, flags: OFlags) -> Result<OwnedFd, Errno> {
+        walk(self, &Base::cwd(), path, flags).map(|found| found.file)
     }
 
     /// While acting: opens what a magic link of the caller's own leads to, in **our** procfs, where its

@@ -206,7 +206,7 @@ fn a_mount_that_nobody_waits_for_any_more_is_taken_away_again() {
                     fsconfig_create(context.as_fd())?;
                     let attributes = MountAttrFlags::empty();
                     let mount = fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes)?;
-                    Ok((mount, scene.mount_point(&target)?))
+                    Ok((mount, scene.mount_point(&target, rustix::fs::OFlags::DIRECTORY)?))
                 },
             )
             .unwrap();

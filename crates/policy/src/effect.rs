@@ -5,16 +5,17 @@ use std::ffi::CString;
 use std::sync::Arc;
 
 use seccomp_agent_handlers::{
-    AnyCall, Attributes, Directories, Executions, Freeze, HostFile, Modes, Mount, Nodes, Numbers, Openings,
-    Owners, Sysinfo,
+    AnyCall, Attributes, Directories, Executions, Freeze, HostFile, Modes, Nodes, Numbers, Openings, Owners,
+    Sysinfo,
 };
 use seccomp_agent_recorder::InvalidName;
 use seccomp_agent_registry::Handler;
 
 use crate::duration::Delay;
-use crate::grant::{Answer, DirectoryGrant, ExecDelayGrant, FileSystem, Glob, Grants, OwnerGrant};
+use crate::grant::{Answer, DirectoryGrant, ExecDelayGrant, Glob, Grants, OwnerGrant};
 use crate::grant::{CallGrant, ModeCapability};
 use crate::identity::Field;
+use crate::mount::MountGrant;
 use crate::request::{Honoured, Key};
 use crate::template::{RenderError, Template, TemplateError};
 
@@ -112,7 +113,17 @@ impl Family {
                 &["setxattr", "lsetxattr", "fsetxattr", "removexattr", "lremovexattr", "fremovexattr"]
             }
             Self::Open => &["open", "openat", "openat2", "creat"],
-            Self::Mount => &["mount"],
+            Self::Mount => &[
+                "mount",
+                "umount",
+                "umount2",
+                "fsopen",
+                "fsconfig",
+                "fsmount",
+                "mount_setattr",
+                "move_mount",
+                "open_tree",
+            ],
             Self::Sysinfo => &["sysinfo"],
             Self::ExecDelay | Self::ExecAlert => &["execve", "execveat"],
         }
@@ -174,9 +185,9 @@ fn fulfil_one(grants: &mut Grants, honoured: &Honoured, key: Key, value: &str) -
             });
         }
         Key::MountProc => match value {
-            "true" if grants.mount.contains(&FileSystem::Proc) => return Ok(false),
-            "true" => grants.mount.push(FileSystem::Proc),
-            "false" => grants.mount.retain(|kind| *kind != FileSystem::Proc),
+            "true" if grants.mount.iter().any(MountGrant::is_proc) => return Ok(false),
+            "true" => grants.mount.push(MountGrant::PROC),
+            "false" => grants.mount.retain(|grant| !grant.is_proc()),
             other => return Err(RequestError::Boolean(other.to_owned())),
         },
         // No handler's.
@@ -216,8 +227,7 @@ fn effect(family: Family, grants: &Grants, values: &BTreeMap<Field, String>) -> 
             (joined(prefixes.clone()), Arc::new(Attributes::granting(prefixes)))
         }
         Family::Open => openings(grants),
-        // There is no other file system to choose from.
-        Family::Mount => ("proc".to_owned(), Arc::new(Mount::procfs())),
+        Family::Mount => (joined(grants.mount.iter()), Arc::new(MountGrant::handler(&grants.mount))),
         Family::Sysinfo => ("of the container's cgroups".to_owned(), Arc::new(Sysinfo::of_cgroup())),
         Family::ExecDelay => {
             let grant = grants.exec_delay.as_ref();

@@ -9,6 +9,7 @@ use serde_saphyr::Spanned;
 
 use crate::duration::Delay;
 use crate::errno::ErrnoName;
+use crate::mount::MountGrant;
 use crate::near::hint;
 use crate::numbers::{DeviceNodes, Ids};
 use crate::template::Template;
@@ -34,8 +35,8 @@ pub(crate) struct Grants {
     pub(crate) attributes: Vec<AttributePrefix>,
     /// open and kin: files, devices and directories of the host that can be opened.
     pub(crate) open: Vec<OpenGrant>,
-    /// mount: file systems that can be mounted.
-    pub(crate) mount: Vec<FileSystem>,
+    /// mount, umount2: file systems that can be mounted, and other kinds of mounts.
+    pub(crate) mount: Vec<MountGrant>,
     /// sysinfo: with the limits of the container's cgroups.
     pub(crate) sysinfo: bool,
     /// execve, execveat: programs that start late.
@@ -109,15 +110,6 @@ pub(crate) struct OpenGrant {
 #[cfg_attr(test, derive(schemars::JsonSchema), schemars(with = "String", extend("pattern" = "^/")))]
 #[serde(try_from = "String")]
 pub(crate) struct AbsolutePath(pub(crate) CString);
-
-/// A file system that can be mounted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum FileSystem {
-    /// The procfs of the caller's pid namespace.
-    Proc,
-}
 
 /// Programs that start late.
 #[derive(Clone, Debug, Deserialize)]

@@ -31,7 +31,7 @@
 //! container.metadata = "MOUNT_PROC=true".to_owned();
 //! let resolved = policy.resolve(&container)?;
 //! assert_eq!(resolved.explanation.rule.as_deref(), Some("builders"));
-//! assert!(resolved.registry.names().is_superset(&["mknodat", "fsync", "mount"].into()));
+//! assert!(resolved.registry.names().is_superset(&["mknodat", "fsync", "mount", "umount2"].into()));
 //!
 //! assert!(policy.resolve(&Container::named("web"))?.registry.names().is_empty());
 //! # Ok::<(), Box<dyn std::error::Error>>(())
@@ -43,6 +43,7 @@ mod explanation;
 mod fault;
 mod grant;
 mod identity;
+mod mount;
 mod near;
 mod numbers;
 mod policy;

@@ -121,7 +121,14 @@ const GRANTS: &[(&str, &str)] = &[
         r#"6:48: rules[0].grant.calls[0].answer.errno: unknown error name "1"; they are those of errno(3), such as EPERM"#,
     ),
     ("calls: [{names: [], answer: kill}]", "3:9: rules[0].grant.calls[0].names: it names no call"),
-    ("mount: [procfs]", r#"6:15: rules[0].grant.mount[0]: unknown value "procfs"; there is proc"#),
+    (
+        "mount: [procfs]",
+        r#"6:15: rules[0].grant.mount[0]: unknown value "procfs"; there are proc, sysfs, tmpfs, overlay, devpts, mqueue, cgroup2, bind, propagation"#,
+    ),
+    (
+        "mount: [{type: tmpfs, options: [sizes]}]",
+        r#"6:15: rules[0].grant.mount[0]: "sizes" is no option of tmpfs that can be granted; did you mean "size"?"#,
+    ),
     (
         "nodes: c 1:3",
         "6:14: rules[0].grant.nodes: expected a list: [one, another], or lines that begin with a dash",

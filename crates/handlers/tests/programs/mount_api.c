@@ -1,6 +1,7 @@
 /* Mounts procfs step by step, as mount(8) of util-linux does, and says what each step returned: no descriptor
  * numbers, nothing that differs from run to run. In a directory with d, e, f, file and link -> d. */
 #define _GNU_SOURCE
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
@@ -9,11 +10,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-enum { OPEN_TREE = 428, MOVE_MOUNT, FSOPEN, FSCONFIG, FSMOUNT, MOUNT_SETATTR = 442 };
+/* Not by their names: some C libraries have functions of these. */
+enum { NR_OPEN_TREE = 428, NR_MOVE_MOUNT, NR_FSOPEN, NR_FSCONFIG, NR_FSMOUNT, NR_MOUNT_SETATTR = 442 };
 enum { FLAG, STRING, BINARY, PATH, PATH_EMPTY, FD, CREATE, RECONFIGURE, CREATE_EXCL };
 enum { RDONLY = 1, SAFE = 2 | 4 | 8, F_EMPTY = 4, T_SYMLINKS = 0x10, T_EMPTY = 0x40 };
 
@@ -27,42 +31,42 @@ static int said(const char *what, long value)
 	return value;
 }
 
-static int fsopen(const char *kind, unsigned flags)
+static int fs_open(const char *kind, unsigned flags)
 {
-	return syscall(FSOPEN, kind, flags);
+	return syscall(NR_FSOPEN, kind, flags);
 }
 
-static int fsconfig(int fd, unsigned command, const char *key, const void *value, int aux)
+static int fs_config(int fd, unsigned command, const char *key, const void *value, int aux)
 {
-	return syscall(FSCONFIG, fd, command, key, value, aux);
+	return syscall(NR_FSCONFIG, fd, command, key, value, aux);
 }
 
-static int fsmount(int fd, unsigned flags, unsigned attributes)
+static int fs_mount(int fd, unsigned flags, unsigned attributes)
 {
-	return syscall(FSMOUNT, fd, flags, attributes);
+	return syscall(NR_FSMOUNT, fd, flags, attributes);
 }
 
 static int setattr(int fd, unsigned flags, struct attributes attributes, size_t size)
 {
-	return syscall(MOUNT_SETATTR, fd, "", flags, &attributes, size);
+	return syscall(NR_MOUNT_SETATTR, fd, "", flags, &attributes, size);
 }
 
 static int move(int fd, int to, const char *path, unsigned flags)
 {
-	return syscall(MOVE_MOUNT, fd, "", to, path, F_EMPTY | flags);
+	return syscall(NR_MOVE_MOUNT, fd, "", to, path, F_EMPTY | flags);
 }
 
 static int created(void)
 {
-	int context = fsopen("proc", 1);
-	if (context < 0 || fsconfig(context, CREATE, NULL, NULL, 0))
+	int context = fs_open("proc", 1);
+	if (context < 0 || fs_config(context, CREATE, NULL, NULL, 0))
 		exit(said("context", -1));
 	return context;
 }
 
 static int mounted(unsigned attributes)
 {
-	int context = created(), mount = fsmount(context, 1, attributes);
+	int context = created(), mount = fs_mount(context, 1, attributes);
 	if (mount < 0)
 		exit(said("mount", -1));
 	close(context);
@@ -87,48 +91,48 @@ static void contexts(void)
 {
 	char long_key[300] = { 0 };
 	memset(long_key, 'k', sizeof long_key - 1);
-	said("null", fsopen(NULL, 1));
-	said("flags", fsopen("proc", 2));
-	int stays = said("kept at exec", fsopen("proc", 0)), fd = said("open", fsopen("proc", 1));
+	said("null", fs_open(NULL, 1));
+	said("flags", fs_open("proc", 2));
+	int stays = said("kept at exec", fs_open("proc", 0)), fd = said("open", fs_open("proc", 1));
 	printf("flags %d %d\n", fcntl(stays, F_GETFD), fcntl(fd, F_GETFD));
 	char byte;
 	printf("nothing to read: %d\n", read(fd, &byte, 1) < 0);
-	said("no descriptor", fsconfig(-1, CREATE, NULL, NULL, 0));
-	said("closed", fsconfig(99, CREATE, NULL, NULL, 0));
-	said("no context", fsconfig(0, CREATE, NULL, NULL, 0));
-	said("unknown key", fsconfig(fd, STRING, "nonsense", "1", 0));
-	said("unknown flag", fsconfig(fd, FLAG, "nonsense", NULL, 0));
-	said("long key", fsconfig(fd, STRING, long_key, "1", 0));
-	said("long value", fsconfig(fd, STRING, "source", long_key, 0));
-	said("no key", fsconfig(fd, STRING, NULL, "1", 0));
-	said("no value", fsconfig(fd, STRING, "gid", NULL, 0));
-	said("bad key", fsconfig(fd, STRING, (char *)8, "1", 0));
-	said("bad value", fsconfig(fd, STRING, "gid", (char *)8, 0));
-	said("flag with value", fsconfig(fd, FLAG, "ro", "1", 0));
-	said("aux", fsconfig(fd, FLAG, "ro", NULL, 1));
-	said("create with key", fsconfig(fd, CREATE, "ro", NULL, 0));
-	said("unknown command", fsconfig(fd, 99, NULL, NULL, 0));
-	said("value out of range", fsconfig(fd, STRING, "hidepid", "99", 0));
-	said("string for a flag", fsconfig(fd, STRING, "ro", "1", 0));
-	said("flag for a string", fsconfig(fd, FLAG, "gid", NULL, 0));
-	said("too early", fsmount(fd, 1, 0));
-	said("source", fsconfig(fd, STRING, "source", "src", 0));
-	said("second source", fsconfig(fd, STRING, "source", "src", 0));
-	said("hidepid", fsconfig(fd, STRING, "hidepid", "invisible", 0));
-	said("gid", fsconfig(fd, STRING, "gid", "5", 0));
-	said("ro", fsconfig(fd, FLAG, "ro", NULL, 0));
+	said("no descriptor", fs_config(-1, CREATE, NULL, NULL, 0));
+	said("closed", fs_config(99, CREATE, NULL, NULL, 0));
+	said("no context", fs_config(0, CREATE, NULL, NULL, 0));
+	said("unknown key", fs_config(fd, STRING, "nonsense", "1", 0));
+	said("unknown flag", fs_config(fd, FLAG, "nonsense", NULL, 0));
+	said("long key", fs_config(fd, STRING, long_key, "1", 0));
+	said("long value", fs_config(fd, STRING, "source", long_key, 0));
+	said("no key", fs_config(fd, STRING, NULL, "1", 0));
+	said("no value", fs_config(fd, STRING, "gid", NULL, 0));
+	said("bad key", fs_config(fd, STRING, (char *)8, "1", 0));
+	said("bad value", fs_config(fd, STRING, "gid", (char *)8, 0));
+	said("flag with value", fs_config(fd, FLAG, "ro", "1", 0));
+	said("aux", fs_config(fd, FLAG, "ro", NULL, 1));
+	said("create with key", fs_config(fd, CREATE, "ro", NULL, 0));
+	said("unknown command", fs_config(fd, 99, NULL, NULL, 0));
+	said("value out of range", fs_config(fd, STRING, "hidepid", "99", 0));
+	said("string for a flag", fs_config(fd, STRING, "ro", "1", 0));
+	said("flag for a string", fs_config(fd, FLAG, "gid", NULL, 0));
+	said("too early", fs_mount(fd, 1, 0));
+	said("source", fs_config(fd, STRING, "source", "src", 0));
+	said("second source", fs_config(fd, STRING, "source", "src", 0));
+	said("hidepid", fs_config(fd, STRING, "hidepid", "invisible", 0));
+	said("gid", fs_config(fd, STRING, "gid", "5", 0));
+	said("ro", fs_config(fd, FLAG, "ro", NULL, 0));
 	int again = dup(fd);
-	said("create by a duplicate", fsconfig(again, CREATE, NULL, NULL, 0));
-	said("create again", fsconfig(fd, CREATE, NULL, NULL, 0));
-	said("late option", fsconfig(fd, STRING, "gid", "6", 0));
-	said("mount flags", fsmount(fd, 2, 0));
-	said("mount attributes", fsmount(fd, 1, 1 << 30));
-	said("two atimes", fsmount(fd, 1, 0x70));
-	int mount = said("mount", fsmount(fd, 1, SAFE | 0x10));
+	said("create by a duplicate", fs_config(again, CREATE, NULL, NULL, 0));
+	said("create again", fs_config(fd, CREATE, NULL, NULL, 0));
+	said("late option", fs_config(fd, STRING, "gid", "6", 0));
+	said("mount flags", fs_mount(fd, 2, 0));
+	said("mount attributes", fs_mount(fd, 1, 1 << 30));
+	said("two atimes", fs_mount(fd, 1, 0x70));
+	int mount = said("mount", fs_mount(fd, 1, SAFE | 0x10));
 	printf("flags %d\n", fcntl(mount, F_GETFD));
-	said("mount again", fsmount(fd, 1, SAFE));
+	said("mount again", fs_mount(fd, 1, SAFE));
 	said("move", move(mount, AT_FDCWD, "d", 0));
-	said("reconfigured", fsconfig(fd, STRING, "hidepid", "0", 0) | fsconfig(fd, RECONFIGURE, NULL, NULL, 0));
+	said("reconfigured", fs_config(fd, STRING, "hidepid", "0", 0) | fs_config(fd, RECONFIGURE, NULL, NULL, 0));
 	table();
 }
 
@@ -147,7 +151,7 @@ static void attributes(void)
 	said("unknown", setattr(fd, AT_EMPTY_PATH, (struct attributes){ .set = 1u << 30 }, 32));
 	said("beyond", setattr(fd, AT_EMPTY_PATH, (struct attributes){ .set = 1ull << 40 }, 32));
 	said("private", setattr(fd, AT_EMPTY_PATH, (struct attributes){ .propagation = 1 << 18 }, 32));
-	said("no memory", syscall(MOUNT_SETATTR, fd, "", AT_EMPTY_PATH, 8, 32));
+	said("no memory", syscall(NR_MOUNT_SETATTR, fd, "", AT_EMPTY_PATH, 8, 32));
 	said("move", move(fd, AT_FDCWD, "d", 0));
 	table();
 }
@@ -181,19 +185,44 @@ static void places(void)
 	table();
 }
 
+static void kind(const char *name, const char *key, const char *value, const char *to)
+{
+	int context = said(name, fs_open(name, 1));
+	said("source", fs_config(context, STRING, "source", "src", 0));
+	if (key)
+		said(key, fs_config(context, STRING, key, value, 0));
+	said("unknown", fs_config(context, STRING, "nonsense", "1", 0));
+	said("create", fs_config(context, CREATE, NULL, NULL, 0));
+	int mount = said("mount", fs_mount(context, 1, SAFE));
+	said("move", move(mount, AT_FDCWD, to, 0));
+	struct stat stat;
+	fstat(mount, &stat);
+	printf("%o %d %d\n", stat.st_mode, stat.st_uid, stat.st_gid);
+}
+
+static void kinds(void)
+{
+	kind("tmpfs", "size", "1m", "d");
+	kind("mqueue", NULL, NULL, "e");
+	kind("devpts", "ptmxmode", "666", "f");
+	table();
+}
+
 /* What nobody is to get: all of these fail, or have no effect. */
 static void limits(void)
 {
-	said("another file system", fsopen("tmpfs", 1));
-	int fd = fsopen("proc", 1), outside = open("/proc/self/ns/pid", O_RDONLY);
-	said("pid namespace by descriptor", fsconfig(fd, FD, "pidns", NULL, outside));
-	said("pid namespace by path", fsconfig(fd, STRING, "pidns", "/proc/1/ns/pid", 0));
-	said("path", fsconfig(fd, PATH, "source", "/", AT_FDCWD));
-	said("binary", fsconfig(fd, BINARY, "source", "/", 1));
+	said("another file system", fs_open("ramfs", 1));
+	said("an overlay", fs_open("overlay", 1));
+	said("an option that is not listed", fs_config(fs_open("tmpfs", 1), STRING, "mode", "777", 0));
+	int fd = fs_open("proc", 1), outside = open("/proc/self/ns/pid", O_RDONLY);
+	said("pid namespace by descriptor", fs_config(fd, FD, "pidns", NULL, outside));
+	said("pid namespace by path", fs_config(fd, STRING, "pidns", "/proc/1/ns/pid", 0));
+	said("path", fs_config(fd, PATH, "source", "/", AT_FDCWD));
+	said("binary", fs_config(fd, BINARY, "source", "/", 1));
 	fd = mounted(0);
 	said("clear", setattr(fd, AT_EMPTY_PATH, (struct attributes){ .clear = SAFE }, 32));
 	said("shared", setattr(fd, AT_EMPTY_PATH, (struct attributes){ .propagation = 1 << 20 }, 32));
-	said("clone", syscall(OPEN_TREE, fd, "", AT_EMPTY_PATH | 1));
+	said("clone", syscall(NR_OPEN_TREE, fd, "", AT_EMPTY_PATH | 1));
 	said("a directory of it", move(openat(fd, "sys", O_PATH), AT_FDCWD, "d", 0));
 	said("beneath", move(fd, AT_FDCWD, "d", 0x200));
 	said("another mount", move(open("/", O_PATH), AT_FDCWD, "d", 0));
@@ -203,12 +232,12 @@ static void limits(void)
 	said("attached", setattr(fd, AT_EMPTY_PATH, (struct attributes){ .clear = SAFE }, 32));
 	table();
 	int many[16];
-	close(fsopen("proc", 1));
+	close(fs_open("proc", 1));
 	for (int i = 0; i < 15; i++)
-		many[i] = fsopen("proc", 1);
-	said("too many", fsopen("proc", 1));
+		many[i] = fs_open("proc", 1);
+	said("too many", fs_open("proc", 1));
 	close(many[0]);
-	said("one less", fsopen("proc", 1));
+	said("one less", fs_open("proc", 1));
 	for (int i = 1; i < 15; i++)
 		close(many[i]);
 	int first = mounted(0);
@@ -218,12 +247,36 @@ static void limits(void)
 	said("newest", move(mounted(0), AT_FDCWD, "e", 0));
 }
 
+static void count(int folder, const char *name)
+{
+	DIR *stream = fdopendir(openat(folder, name, O_RDONLY | O_DIRECTORY));
+	int entries = stream ? -2 : -1;
+	while (stream && readdir(stream))
+		entries++;
+	printf("%s: %d\n", name, entries);
+	if (stream)
+		closedir(stream);
+}
+
+/* What is covered, before and after the mount is attached. */
+static void masks(void)
+{
+	int fd = mounted(0);
+	count(fd, "bus");
+	said("bus/pci", openat(fd, "bus/pci", O_PATH));
+	said("meminfo", openat(fd, "meminfo", O_PATH));
+	said("move", move(fd, AT_FDCWD, "d", 0));
+	count(open("d", O_PATH), "bus");
+	said("uncover", umount2("d/bus", MNT_DETACH));
+	count(open("d", O_PATH), "bus");
+}
+
 /* With all capabilities in a user namespace, which are none of the agent's business. */
 static void in_user_namespace(void)
 {
 	char path[64], link[64] = "";
 	said("unshare", unshare(CLONE_NEWUSER | CLONE_NEWNS));
-	int fd = fsopen("proc", 1);
+	int fd = fs_open("proc", 1);
 	said("open", fd);
 	snprintf(path, sizeof path, "/proc/thread-self/fd/%d", fd);
 	if (readlink(path, link, sizeof link - 1) > 0)
@@ -235,11 +288,11 @@ static void killed_after(int steps)
 {
 	int context = -1, mount = -1;
 	if (steps > 0)
-		said("open", context = fsopen("proc", 1));
+		said("open", context = fs_open("proc", 1));
 	if (steps > 1)
-		said("create", fsconfig(context, CREATE, NULL, NULL, 0));
+		said("create", fs_config(context, CREATE, NULL, NULL, 0));
 	if (steps > 2)
-		said("mount", mount = fsmount(context, 1, 0));
+		said("mount", mount = fs_mount(context, 1, 0));
 	if (steps > 3)
 		said("ro", setattr(mount, AT_EMPTY_PATH, (struct attributes){ .set = RDONLY }, 32));
 	if (steps > 4)
@@ -261,6 +314,12 @@ int main(int count, char **arguments)
 		break;
 	case 'p':
 		places();
+		break;
+	case 'm':
+		masks();
+		break;
+	case 't':
+		kinds();
 		break;
 	case 'u':
 		in_user_namespace();

@@ -38,11 +38,7 @@ enum Command {
 }
 
 /// `fsopen(2)` of a file system that is granted.
-pub(super) fn open(
-    call: &Call<'_>,
-    table: &Table,
-    grants: &[FileSystemGrant],
-) -> Result<Verdict, Failure> {
+pub(super) fn open(call: &Call<'_>, table: &Table, grants: &[FileSystemGrant]) -> Result<Verdict, Failure> {
     let kind = call.memory().c_string(call.arg(0), MAX_KIND).map_err(too_long_is_invalid)?;
     let Some(kind) = grants.iter().map(|grant| grant.kind).find(|granted| granted.name() == kind.as_c_str())
     else {
@@ -68,11 +64,8 @@ pub(super) fn open(
     }
     let ours = Ours::of(call, &namespace)?;
     let setting = Setting::of(call, &caller, &namespace, &ours, kind)?;
-    let file = caller.act(
-        || call.is_valid(),
-        Capabilities::SYS_ADMIN,
-        |scene| setting.open_context(scene),
-    )?;
+    let file =
+        caller.act(|| call.is_valid(), Capabilities::SYS_ADMIN, |scene| setting.open_context(scene))?;
     let handle = table.insert_context(file, kind, setting.is_processes_only)?;
     hand_in(call, handle.as_fd(), flags & CLOEXEC != 0)
 }

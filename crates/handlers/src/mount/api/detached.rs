@@ -28,11 +28,7 @@ const WITHOUT_EFFECT: i32 = 0x100 | 0x800 | 0x8000;
 const PROPAGATIONS: [u64; 3] = [0, 1 << 18, 1 << 19];
 
 /// `fsmount(2)`. What the container is not to see is covered before it gets the mount.
-pub(super) fn make(
-    call: &Call<'_>,
-    table: &Table,
-    grants: &[FileSystemGrant],
-) -> Result<Verdict, Failure> {
+pub(super) fn make(call: &Call<'_>, table: &Table, grants: &[FileSystemGrant]) -> Result<Verdict, Failure> {
     let Some((caller, namespace)) = enter(call)? else { return Ok(Verdict::Continue) };
     let handle = descriptor(&caller, call.int_arg(0));
     let Some(context) = handle.and_then(|handle| table.context(handle)) else {
@@ -210,7 +206,8 @@ mod tests {
     use super::*;
 
     fn permitted(set: u64, clear: u64, propagation: u64) -> Result<(u32, u32), Errno> {
-        let permitted = Attributes { set, clear, propagation }.permitted(MountAttrFlags::from_bits_retain(0xe));
+        let permitted =
+            Attributes { set, clear, propagation }.permitted(MountAttrFlags::from_bits_retain(0xe));
         permitted.map(|(set, clear)| (set.bits(), clear.bits()))
     }
 

@@ -151,7 +151,8 @@ mod tests {
     #[test]
     fn a_context_is_found_by_its_handle_and_duplicates_of_it() {
         let table = Table::default();
-        let handles: Vec<_> = (0..2).map(|_| table.insert_context(some_file(), FileSystem::Proc, false).unwrap()).collect();
+        let handles: Vec<_> =
+            (0..2).map(|_| table.insert_context(some_file(), FileSystem::Proc, false).unwrap()).collect();
         let found: Vec<_> = handles.iter().map(|handle| table.context(handle).unwrap()).collect();
         assert!(!Arc::ptr_eq(&found[0], &found[1]));
         let again = rustix::io::fcntl_dupfd_cloexec(&handles[1], 0).unwrap();
@@ -162,7 +163,9 @@ mod tests {
     #[test]
     fn only_contexts_that_somebody_has_a_handle_of_count() {
         let table = Table::default();
-        let handles: Vec<_> = (0..MAX_CONTEXTS).map(|_| table.insert_context(some_file(), FileSystem::Proc, false).unwrap()).collect();
+        let handles: Vec<_> = (0..MAX_CONTEXTS)
+            .map(|_| table.insert_context(some_file(), FileSystem::Proc, false).unwrap())
+            .collect();
         assert_eq!(table.insert_context(some_file(), FileSystem::Proc, false).unwrap_err(), Errno::NFILE);
         drop(handles);
         for _ in 0..MAX_CONTEXTS * 2 {

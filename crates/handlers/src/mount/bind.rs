@@ -1,0 +1,49 @@
+use std::os::fd::OwnedFd;
+
+use rustix::fs::{FileType, OFlags, PROC_SUPER_MAGIC, fstat, fstatfs};
+use seccomp_agent_nsenter::{Caller, Capabilities, Extent, MountNamespace, Mounted, lock_tree};
+use seccomp_agent_registry::{Call, Errno, Verdict};
+
+use super::file_system::attributes_of;
+use super::ours::{Made, Origin, Ours};
+use super::refuse;
+use super::request::Request;
+use crate::emulate::Failure;
+
+/// Shows what the caller can reach in another place as well. What is mounted below comes along, locked, or has to
+/// be absent (EINVAL): nothing that is covered comes to light.
+pub(super) fn bind(
+    call: &Call<'_>,
+    caller: &Caller,
+    namespace: &MountNamespace,
+    request: &Request,
+    recursive: bool,
+) -> Result<Verdict, Failure> {
+    let source = request.source.as_deref().filter(|source| !source.is_empty()).ok_or(Errno::INVAL)?;
+    let ours = Ours::of(call, namespace)?;
+    let (target, source) = caller.act(
+        || call.is_valid(),
+        Capabilities::empty(),
+        |scene| {
+            let target = scene.mount_point(&request.target, OFlags::empty())?;
+            Ok((target, scene.mount_point(source, OFlags::empty())?))
+        },
+    )?;
+    let is_folder = is_folder(&source)?;
+    if fstatfs(&source)?.f_type == PROC_SUPER_MAGIC && !Mounted::of(&source)?.is_root {
+        return refuse(call, "the source is a part of procfs");
+    }
+    let copy = namespace.copy_tree(&source)?;
+    if is_folder != self::is_folder(&target)? {
+        return Err(Errno::NOTDIR.into());
+    }
+    let extent = if recursive { Extent::Tree } else { Extent::Mount };
+    let mount = if is_folder { lock_tree(copy, &[], extent)? } else { copy };
+    let made = Made::of(Origin::Bind, attributes_of(&mount)?);
+    ours.attach(call, namespace, &mount, &target, made)?;
+    Ok(Verdict::Return(0))
+}
+
+fn is_folder(file: &OwnedFd) -> Result<bool, Errno> {
+    Ok(FileType::from_raw_mode(fstat(file)?.st_mode) == FileType::Directory)
+}

@@ -1,0 +1,175 @@
+//! `mount(2)` and `umount2(2)`, and the calls that mount step by step.
+
+mod api;
+mod bind;
+mod covers;
+mod file_system;
+mod layers;
+mod new;
+mod ours;
+mod remount;
+mod request;
+mod setting;
+mod table;
+mod umount;
+
+use seccomp_agent_nsenter::{Caller, MountNamespace};
+use seccomp_agent_registry::{Call, Errno, Handler, Verdict};
+
+pub use self::file_system::{Allowed, FileSystem, FileSystemGrant};
+use self::request::{Operation, Request};
+use crate::emulate::{Failure, emulate};
+
+/// `mount(2)`, `umount(2)` and `umount2(2)`, of what is granted, and `fsopen(2)`, `fsconfig(2)`, `fsmount(2)`,
+/// `mount_setattr(2)` and `move_mount(2)` for new mounts. Everything else continues, but for `open_tree(2)` and overlays
+/// by `fsopen(2)`: ENOSYS, so that `mount(8)` does by `mount(2)` what it would do by them.
+///
+/// **Grants** what takes `CAP_SYS_ADMIN`:
+/// - new mounts of listed file systems, made as the caller and in the caller's namespaces. They are nosuid and nodev,
+///   and noexec where they show what is the kernel's, unless the grant says otherwise;
+/// - [binds](Self::with_binds) of what the caller can reach, with everything that is mounted on it;
+/// - remounting, unmounting and [propagation](Self::with_propagation) of the mounts that were made so.
+///
+/// What covers entries of the container's procfs and sysfs covers them in a new one, and cannot be taken off by
+/// anybody. A container that has no procfs at all gets one that has processes only (`subset=pid`); one that has no
+/// sysfs or no cgroup file system gets none; one that has them read-only gets them read-only.
+///
+/// **Refuses** with EPERM what would be seen outside the container: a mount on a shared one, and in the agent's own
+/// mount namespace.
+///
+/// **Differs** from the kernel in what the descriptors are. That of `fsopen` is the end of a pipe: it has no messages
+/// to read (EBADF, not ENODATA), and is a context only in calls that this handler gets, of tasks that share the
+/// listener; others, whom it is handed to, are refused. That of `fsmount` is a directory that can be read, not
+/// `O_PATH`: a caller that may not read the mount's root gets EACCES.
+///
+/// **Cannot know** when a detached mount is closed without having been attached: it stays until as many newer ones
+/// are there as are kept, or until the container has ended. Nor whether a signal interrupts the caller between the last look at it and the answer: then the mount
+/// stays, and a call that is restarted mounts a second one on top; interrupted earlier, it leaves none. A caller in a user
+/// namespace of its own continues: there it has the capability, or the kernel refuses.
+#[derive(Clone, Debug, Default)]
+pub struct Mount {
+    file_systems: Vec<FileSystemGrant>,
+    binds: bool,
+    propagation: bool,
+}
+
+impl Mount {
+    /// One that mounts these file systems.
+    pub fn granting(file_systems: impl IntoIterator<Item = impl Into<FileSystemGrant>>) -> Self {
+        Self { file_systems: file_systems.into_iter().map(Into::into).collect(), ..Self::default() }
+    }
+
+    /// And binds.
+    #[must_use]
+    pub fn with_binds(self) -> Self {
+        Self { binds: true, ..self }
+    }
+
+    /// And changes propagation.
+    #[must_use]
+    pub fn with_propagation(self) -> Self {
+        Self { propagation: true, ..self }
+    }
+
+    /// The one that is limited to procfs.
+    pub fn procfs() -> Self {
+        Self::granting([FileSystem::Proc])
+    }
+
+    fn mount(&self, call: &Call<'_>) -> Result<Verdict, Failure> {
+        let mut granted = None;
+        let request = Request::read(call, |operation, kind| match operation {
+            Operation::New => {
+                let kind = kind.and_then(|kind| FileSystem::named(kind));
+                granted = self.file_systems.iter().find(|grant| Some(grant.kind) == kind);
+                granted.is_some()
+            }
+            Operation::Bind { .. } => self.binds,
+            Operation::Remount { .. } => self.binds || !self.file_systems.is_empty(),
+            Operation::Propagation(_) => self.propagation,
+            Operation::Move => false,
+        })?;
+        let Some(request) = request else { return Ok(Verdict::Continue) };
+        let Some((caller, namespace)) = enter(call)? else { return Ok(Verdict::Continue) };
+        if namespace.is_ours()? {
+            return refuse(call, "the caller is in the agent's own mount namespace");
+        }
+        match (request.operation, granted) {
+            (Operation::New, Some(grant)) => {
+                note(call, &request, "listed");
+                new::mount_new(call, &caller, &namespace, grant, &request)
+            }
+            (Operation::Bind { recursive }, _) => {
+                note(call, &request, "binds are granted");
+                bind::bind(call, &caller, &namespace, &request, recursive)
+            }
+            (Operation::Remount { mount_only }, _) => {
+                remount::remount(call, &caller, &namespace, &self.file_systems, &request, mount_only)
+            }
+            (Operation::Propagation(propagation), _) => {
+                remount::propagate(call, &caller, &namespace, &request, propagation)
+            }
+            _ => Ok(Verdict::Continue),
+        }
+    }
+}
+
+impl Handler for Mount {
+    fn handle(&self, call: &Call<'_>) -> Verdict {
+        if call.tid() == 0 {
+            // Its arguments cannot be read; most are none of ours.
+            return Verdict::Continue;
+        }
+        emulate(call, |call| match call.syscall().name() {
+            Some("mount") => self.mount(call),
+            Some("umount" | "umount2") => match enter(call)? {
+                Some((caller, namespace)) => umount::unmount(call, &caller, &namespace),
+                None => Ok(Verdict::Continue),
+            },
+            _ => api::answer(call, &self.file_systems),
+        })
+    }
+
+    fn name(&self) -> &'static str {
+        "mount"
+    }
+}
+
+/// The caller and its mount namespace, unless it is in a user namespace of its own.
+fn enter(call: &Call<'_>) -> Result<Option<(Caller, MountNamespace)>, Failure> {
+    let caller = Caller::open(call.tid())?;
+    if !caller.is_in_our_user_namespace() {
+        return Ok(None);
+    }
+    let namespace = caller.mount_namespace()?;
+    Ok(Some((caller, namespace)))
+}
+
+fn note(call: &Call<'_>, request: &Request, because: &'static str) {
+    call.note(|noted| {
+        noted.path(&request.target);
+        match &request.kind {
+            Some(kind) if request.operation == Operation::New => {
+                noted.asks(format_args!("type={}", kind.to_string_lossy()));
+            }
+            _ => {
+                noted.asks(format_args!("operation={:?}", request.operation));
+            }
+        }
+        if let (Operation::Bind { .. }, Some(source)) = (request.operation, &request.source) {
+            noted.asks(format_args!("source={source:?}"));
+        }
+        if let Some(options) = &request.options {
+            noted.asks(format_args!("options={options:?}"));
+        }
+        noted.because(because);
+    });
+}
+
+/// EPERM, and why.
+fn refuse<T>(call: &Call<'_>, because: &'static str) -> Result<T, Failure> {
+    call.note(|noted| {
+        noted.because(because);
+    });
+    Err(Errno::PERM.into())
+}

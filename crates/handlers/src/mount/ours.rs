@@ -1,0 +1,156 @@
+//! The mounts that were made for containers: only these can be changed and unmounted for them.
+
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
+
+use rustix::fs::fstat;
+use rustix::io::fcntl_dupfd_cloexec;
+use rustix::mount::MountAttrFlags;
+use seccomp_agent_nsenter::{MountId, MountNamespace, Mounted};
+use seccomp_agent_registry::{Call, Errno};
+
+use super::file_system::FileSystem;
+use super::refuse;
+use super::table::{self, Line};
+use crate::emulate::Failure;
+
+/// A mount that was made for a container.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Made {
+    pub(super) id: MountId,
+    /// What it was made of.
+    pub(super) of: Origin,
+    /// Attributes that it keeps.
+    pub(super) kept: MountAttrFlags,
+    /// Whether something that is locked is mounted on it.
+    pub(super) is_locked: bool,
+    /// Whether it has been asked for by `MNT_EXPIRE`, and was not busy.
+    pub(super) is_expiring: bool,
+}
+
+impl Made {
+    /// One that is not attached yet.
+    pub(super) const fn of(of: Origin, kept: MountAttrFlags) -> Self {
+        let id = MountId { number: 0, identity: 0 };
+        Self { id, of, kept, is_locked: false, is_expiring: false }
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    FileSystem(FileSystem),
+    Bind,
+}
+
+/// Those in one mount namespace, whichever listeners their containers have.
+#[derive(Debug)]
+pub(super) struct Ours {
+    /// Held, so that no other namespace gets its number.
+    _namespace: OwnedFd,
+    number: (u64, u64),
+    made: Mutex<Vec<Made>>,
+}
+
+/// How many mounts there are at once in a namespace that were made for its container. Each is in the kernel's memory
+/// for as long as the namespace is, and charged to nobody.
+const MAX_MOUNTS: usize = 128;
+
+/// How many mount namespaces the processes of one listener mount in: they cannot make new ones without being
+/// helped, so these are few.
+const MAX_NAMESPACES: usize = 8;
+
+/// What a listener keeps.
+#[derive(Default)]
+struct Kept(Mutex<Vec<Arc<Ours>>>);
+
+impl Ours {
+    /// Those in a namespace. ENOSPC if the listener has mounted in too many.
+    pub(super) fn of(call: &Call<'_>, namespace: &MountNamespace) -> Result<Arc<Self>, Failure> {
+        static ALL: Mutex<Vec<Weak<Ours>>> = Mutex::new(Vec::new());
+        let stat = fstat(namespace.descriptor())?;
+        let number = (stat.st_dev, stat.st_ino);
+        let kept = call.container().keep(Kept::default);
+        let mut kept = locked(&kept.0);
+        if let Some(ours) = kept.iter().find(|ours| ours.number == number) {
+            return Ok(Arc::clone(ours));
+        }
+        if kept.len() == MAX_NAMESPACES {
+            return Err(Errno::NOSPC.into());
+        }
+        let mut all = locked(&ALL);
+        all.retain(|ours| ours.strong_count() > 0);
+        let found = all.iter().filter_map(Weak::upgrade).find(|ours| ours.number == number);
+        let ours = if let Some(ours) = found {
+            ours
+        } else {
+            let namespace = fcntl_dupfd_cloexec(namespace.descriptor(), 0)?;
+            let ours = Arc::new(Self { _namespace: namespace, number, made: Mutex::default() });
+            all.push(Arc::downgrade(&ours));
+            ours
+        };
+        kept.push(Arc::clone(&ours));
+        Ok(ours)
+    }
+
+    /// Attaches a mount and remembers it. ENOSPC if there are too many. `made` says what it is.
+    pub(super) fn attach(
+        &self,
+        call: &Call<'_>,
+        namespace: &MountNamespace,
+        mount: &OwnedFd,
+        target: &OwnedFd,
+        made: Made,
+    ) -> Result<(), Failure> {
+        // Nobody unmounts meanwhile.
+        let mut all = self.lock();
+        let mounted = Mounted::of(target)?;
+        let number = mounted.mount.number;
+        let mut lines = table::parse(&namespace.table()?);
+        // The kernel's answer where it is in no namespace, or in another.
+        let on = lines.iter().find(|line| line.number == number).ok_or(Errno::INVAL)?;
+        if on.is_shared {
+            return refuse(call, "others would see it: what it would be mounted on is shared");
+        }
+        if on.at == b"/" && mounted.is_root {
+            // Whoever joins the namespace, the runtime and the agent included, would find it instead.
+            return refuse(call, "it would be mounted on the root of all");
+        }
+        if all.len() >= MAX_MOUNTS {
+            forget_gone(&mut all, &mut lines);
+        }
+        if all.len() >= MAX_MOUNTS {
+            call.note(|noted| {
+                noted.because("too many mounts of the container's");
+            });
+            return Err(Errno::NOSPC.into());
+        }
+        namespace.attach(mount, target, || call.is_valid())?;
+        all.push(Made { id: Mounted::of(mount)?.mount, ..made });
+        Ok(())
+    }
+
+    /// The numbers in the table of mounts that the container has made itself.
+    pub(super) fn numbers(&self) -> Vec<u64> {
+        self.lock().iter().map(|made| made.id.number).collect()
+    }
+
+    /// All of them, for as long as nobody is to change or unmount one.
+    pub(super) fn lock(&self) -> MutexGuard<'_, Vec<Made>> {
+        locked(&self.made)
+    }
+}
+
+impl Made {
+    pub(super) fn is(&self, mounted: Mounted) -> bool {
+        mounted.is_root && mounted.mount == self.id
+    }
+}
+
+fn forget_gone(all: &mut Vec<Made>, lines: &mut [Line]) {
+    lines.sort_unstable_by_key(|line| line.number);
+    all.retain(|made| lines.binary_search_by_key(&made.id.number, |line| line.number).is_ok());
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

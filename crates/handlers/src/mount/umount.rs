@@ -1,0 +1,66 @@
+use rustix::fs::OFlags;
+use rustix::mount::UnmountFlags;
+use seccomp_agent_nsenter::{Caller, Capabilities, Error, MountNamespace, Mounted};
+use seccomp_agent_registry::{Call, Errno, Verdict};
+
+use super::ours::Ours;
+use super::table;
+use crate::emulate::Failure;
+
+/// `umount2(2)`, and `umount(2)`, which has no flags: of a mount that was made for the container. Everything else
+/// continues, errors included: the kernel finds them again.
+pub(super) fn unmount(
+    call: &Call<'_>,
+    caller: &Caller,
+    namespace: &MountNamespace,
+) -> Result<Verdict, Failure> {
+    let has_flags = call.syscall().name() != Some("umount");
+    #[allow(clippy::cast_sign_loss)] // Flags.
+    let bits = if has_flags { call.int_arg(1) as u32 } else { 0 };
+    let Some(flags) = UnmountFlags::from_bits(bits) else { return Ok(Verdict::Continue) };
+    let target = call.memory().path(call.arg(0))?;
+    let follow = if flags.contains(UnmountFlags::NOFOLLOW) { OFlags::NOFOLLOW } else { OFlags::empty() };
+    let found = caller.act(
+        || call.is_valid(),
+        Capabilities::empty(),
+        |scene| Mounted::of(scene.mount_point(&target, follow)?),
+    );
+    let mounted = match found {
+        Ok(mounted) => mounted,
+        Err(Error::Call(_)) => return Ok(Verdict::Continue),
+        Err(other) => return Err(other.into()),
+    };
+    if !mounted.is_root {
+        return Err(Errno::INVAL.into());
+    }
+    let ours = Ours::of(call, namespace)?;
+    // Nobody unmounts meanwhile: what comes to light in its place may be no mount of ours.
+    let mut made = ours.lock();
+    let Some(index) = made.iter().position(|made| made.is(mounted)) else { return Ok(Verdict::Continue) };
+    call.note(|noted| {
+        noted.path(&target).asks(format_args!("flags={bits:#x}")).because("mounted for the container");
+    });
+    let lines = table::parse(&namespace.table()?);
+    let this = made[index];
+    let at = lines.iter().find(|line| line.number == this.id.number).and_then(table::Line::path);
+    let Some(at) = at else { return Ok(Verdict::Continue) };
+    let has_others = lines
+        .iter()
+        .any(|line| line.parent == this.id.number && made.iter().any(|made| made.id.number == line.number));
+    let is_asked_again = flags == UnmountFlags::EXPIRE && this.is_expiring;
+    let flags = if is_asked_again {
+        // The kernel's own mark is lost whenever somebody looks, as we do.
+        UnmountFlags::empty()
+    } else if this.is_locked && !has_others && !flags.contains(UnmountFlags::EXPIRE) {
+        // What is locked on it makes it busy for ever. It cannot be parted from that, so it is let go as a whole.
+        flags | UnmountFlags::DETACH
+    } else {
+        flags
+    };
+    call.check_valid()?;
+    let unmounted = namespace.unmount(&at, this.id, flags);
+    made[index].is_expiring = unmounted == Err(Error::Call(Errno::AGAIN));
+    unmounted?;
+    made.swap_remove(index);
+    Ok(Verdict::Return(0))
+}

@@ -1,0 +1,195 @@
+//! What can be mounted.
+
+use std::fmt;
+
+use seccomp_agent_handlers::{Allowed, FileSystem, FileSystemGrant, Mount};
+use serde::Deserialize;
+use serde::de::value::{MapAccessDeserializer, StrDeserializer};
+use serde::de::{Deserializer, Error, MapAccess, Visitor};
+
+use crate::near::hint;
+
+/// A file system that can be mounted, or another kind of mount: its name, or a file system with what is special about
+/// it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[cfg_attr(test, derive(schemars::JsonSchema), schemars(with = "MountForm"))]
+pub(crate) enum MountGrant {
+    FileSystem(FileSystemGrant),
+    Bind,
+    Propagation,
+}
+
+/// What can be mounted, by its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "kebab-case")]
+enum Name {
+    /// The procfs of the caller's pid namespace.
+    Proc,
+    /// The sysfs of the caller's network namespace.
+    Sysfs,
+    /// A new file system in memory.
+    Tmpfs,
+    /// A file system made of directories that the caller can reach.
+    Overlay,
+    /// New pseudoterminals.
+    Devpts,
+    /// The message queues of the caller's ipc namespace.
+    Mqueue,
+    /// The control groups of the caller's cgroup namespace.
+    Cgroup2,
+    /// What the caller can reach, in another place.
+    Bind,
+    /// private, slave and unbindable, of mounts that were made so.
+    Propagation,
+}
+
+/// A file system, and how it can be mounted.
+#[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+struct Detailed {
+    /// Which.
+    #[serde(rename = "type")]
+    kind: Name,
+    /// The options that can be given; if left out, all that the agent knows.
+    options: Option<Vec<String>>,
+    /// What it may do that it may not otherwise.
+    #[serde(default)]
+    allow: Vec<Allow>,
+}
+
+/// What a mount may not do unless it is allowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(rename_all = "kebab-case")]
+enum Allow {
+    /// Set-user-ID programs and those with capabilities.
+    Suid,
+    /// Device nodes that can be opened.
+    Dev,
+    /// Programs, on what shows the kernel's own.
+    Exec,
+}
+
+/// What [`MountGrant`] looks like to the schema.
+#[cfg(test)]
+#[derive(schemars::JsonSchema)]
+#[schemars(untagged)]
+#[allow(dead_code)] // Only its shape is of use.
+enum MountForm {
+    Name(Name),
+    Detailed(Detailed),
+}
+
+impl MountGrant {
+    pub(crate) const PROC: Self =
+        Self::FileSystem(FileSystemGrant { kind: FileSystem::Proc, options: None, allow: NOTHING });
+
+    /// Whether it grants a procfs.
+    pub(crate) fn is_proc(&self) -> bool {
+        matches!(self, Self::FileSystem(grant) if grant.kind == FileSystem::Proc)
+    }
+
+    /// The handler of what is granted.
+    pub(crate) fn handler(grants: &[Self]) -> Mount {
+        let file_systems = grants.iter().filter_map(|grant| match grant {
+            Self::FileSystem(grant) => Some(grant.clone()),
+            Self::Bind | Self::Propagation => None,
+        });
+        let mount = Mount::granting(file_systems);
+        let mount = if grants.contains(&Self::Bind) { mount.with_binds() } else { mount };
+        if grants.contains(&Self::Propagation) { mount.with_propagation() } else { mount }
+    }
+}
+
+const NOTHING: Allowed = Allowed { suid: false, dev: false, exec: false };
+
+impl fmt::Display for MountGrant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self::FileSystem(FileSystemGrant { kind, options, allow }) = self else {
+            return f.write_str(if *self == Self::Bind { "bind" } else { "propagation" });
+        };
+        f.write_str(&kind.name().to_string_lossy())?;
+        if let Some(options) = options {
+            write!(f, " with options {}", options.join(" "))?;
+        }
+        for (is_allowed, name) in [(allow.suid, "suid"), (allow.dev, "dev"), (allow.exec, "exec")] {
+            if is_allowed {
+                write!(f, " {name}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Name {
+    const fn file_system(self) -> Option<FileSystem> {
+        match self {
+            Self::Proc => Some(FileSystem::Proc),
+            Self::Sysfs => Some(FileSystem::Sysfs),
+            Self::Tmpfs => Some(FileSystem::Tmpfs),
+            Self::Overlay => Some(FileSystem::Overlay),
+            Self::Devpts => Some(FileSystem::Devpts),
+            Self::Mqueue => Some(FileSystem::Mqueue),
+            Self::Cgroup2 => Some(FileSystem::Cgroup2),
+            Self::Bind | Self::Propagation => None,
+        }
+    }
+}
+
+impl From<Name> for MountGrant {
+    fn from(name: Name) -> Self {
+        match name.file_system() {
+            Some(kind) => Self::FileSystem(kind.into()),
+            None if name == Name::Bind => Self::Bind,
+            None => Self::Propagation,
+        }
+    }
+}
+
+impl TryFrom<Detailed> for MountGrant {
+    type Error = String;
+
+    fn try_from(detailed: Detailed) -> Result<Self, String> {
+        let kind = detailed.kind.file_system();
+        let kind = kind.ok_or("bind and propagation are no file systems: they are listed by their names")?;
+        for option in detailed.options.iter().flatten() {
+            if !kind.options().contains(&option.as_str()) {
+                let near = hint(option, kind.options().iter().copied());
+                return Err(format!(
+                    "{option:?} is no option of {} that can be granted{near}",
+                    kind.name().to_string_lossy()
+                ));
+            }
+        }
+        let has = |allow| detailed.allow.contains(&allow);
+        let allow = Allowed { suid: has(Allow::Suid), dev: has(Allow::Dev), exec: has(Allow::Exec) };
+        Ok(Self::FileSystem(FileSystemGrant { kind, options: detailed.options, allow }))
+    }
+}
+
+impl<'de> Deserialize<'de> for MountGrant {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+
+        impl<'de> Visitor<'de> for Either {
+            type Value = MountGrant;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a name such as tmpfs, or a type with options")
+            }
+
+            fn visit_str<E: Error>(self, name: &str) -> Result<MountGrant, E> {
+                Name::deserialize(StrDeserializer::new(name)).map(MountGrant::from)
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<MountGrant, A::Error> {
+                let detailed = Detailed::deserialize(MapAccessDeserializer::new(map))?;
+                MountGrant::try_from(detailed).map_err(A::Error::custom)
+            }
+        }
+
+        deserializer.deserialize_any(Either)
+    }
+}
