@@ -13,6 +13,7 @@ mod demo;
 mod emulation;
 mod handshake;
 mod metrics;
+mod mounting;
 mod oci_runtime;
 mod peer;
 mod recorded;

@@ -120,6 +120,14 @@ impl Bundle {
         self
     }
 
+    /// Covers entries of the container's procfs: a directory, a file, and one that is read-only.
+    #[must_use]
+    pub fn covering_proc(mut self) -> Self {
+        self.config["linux"]["maskedPaths"] = json!(["/proc/bus", "/proc/interrupts"]);
+        self.config["linux"]["readonlyPaths"] = json!(["/proc/sys"]);
+        self
+    }
+
     /// The container's root filesystem.
     pub fn rootfs(&self) -> PathBuf {
         self.directory.join("rootfs")

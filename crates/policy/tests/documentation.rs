@@ -8,7 +8,7 @@ fn every_example_of_the_manual_is_well() {
     let manual = std::fs::read_to_string(manual).unwrap();
     let examples: Vec<_> =
         manual.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
-    assert_eq!(examples.len(), 5);
+    assert_eq!(examples.len(), 6);
     for example in examples {
         let whole = if example.starts_with("version") {
             example.to_owned()

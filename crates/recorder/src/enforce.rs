@@ -139,13 +139,13 @@ impl Enforce {
                 Some(_) => {}
             }
         }
+        for name in recording.amended() {
+            allow(name, Reason::Amended);
+        }
         if recording.runtimes() != BTreeSet::from([EXACT]) {
             for name in UNNOTIFIED {
                 allow(name, Reason::Unnotified);
             }
-        }
-        for name in recording.amended() {
-            allow(name, Reason::Amended);
         }
         for name in self.target.needs(self.no_new_privs) {
             allow(name, Reason::Runtime);

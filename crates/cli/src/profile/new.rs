@@ -42,7 +42,7 @@ pub(super) struct NewArgs {
 /// A runtime whose limits are known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Runtime {
-    /// Refuses to notify write, or to notify by default
+    /// Needs some calls before it has told the agent, and does not notify by default
     Runc,
     /// Notifies everything
     Crun,
@@ -52,7 +52,7 @@ pub(crate) enum Runtime {
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Unseen {
     /// Names that are left out for the runtime's sake.
-    refused: BTreeSet<&'static str>,
+    unnotified: &'static [&'static str],
     /// Names that libseccomp may not know, or does not, by the first version that does.
     unknown: BTreeMap<String, Vec<&'static str>>,
 }
@@ -65,7 +65,7 @@ pub(super) fn new(args: &NewArgs) -> anyhow::Result<()> {
         Some(path) => write_file(path, &text)?,
         None => print!("{text}"),
     }
-    eprint!("{}", unseen(args.runtime, args.libseccomp));
+    eprint!("{}", unseen(args.record.clone(), args.runtime, args.libseccomp));
     Ok(())
 }
 
@@ -99,15 +99,12 @@ impl Runtime {
     }
 }
 
-/// runc tells the agent of the listener by `write`, when the filter is loaded (`libcontainer/seccomp`).
-const REFUSED_BY_RUNC: [&str; 1] = ["write"];
-
 /// The names of all calls of this machine.
 fn names() -> impl Iterator<Item = &'static str> {
     Arch::native().family().iter().flat_map(|arch| Syscall::all(*arch)).filter_map(Syscall::name)
 }
 
-fn unseen(runtime: Runtime, libseccomp: Option<Version>) -> Unseen {
+fn unseen(name: Name, runtime: Runtime, libseccomp: Option<Version>) -> Unseen {
     // By default, crun has the kernel notify whatever number it is.
     if runtime == Runtime::Crun {
         return Unseen::default();
@@ -119,18 +116,17 @@ fn unseen(runtime: Runtime, libseccomp: Option<Version>) -> Unseen {
             unknown.entry(version.to_string()).or_default().push(name);
         }
     }
-    Unseen { refused: REFUSED_BY_RUNC.into(), unknown }
+    Unseen { unnotified: Observe::new(name, "").under(runtime.target()).unnotified(), unknown }
 }
 
 impl std::fmt::Display for Unseen {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let list = |names: &[&str]| names.join(", ");
-        if !self.refused.is_empty() {
-            let names: Vec<_> = self.refused.iter().copied().collect();
-            writeln!(f, "not recorded, since runc does not notify it: {}", list(&names))?;
+        if !self.unnotified.is_empty() {
+            let names = self.unnotified.join(", ");
+            writeln!(f, "not recorded, since runc makes it before it has told the agent: {names}")?;
         }
         for (version, names) in &self.unknown {
-            writeln!(f, "not recorded with a libseccomp before {version}: {}", list(names))?;
+            writeln!(f, "not recorded with a libseccomp before {version}: {}", names.join(", "))?;
         }
         Ok(())
     }
@@ -145,15 +141,20 @@ mod tests {
         super::recording("web".parse().unwrap(), "/s", runtime, libseccomp)
     }
 
+    fn unseen(runtime: Runtime, libseccomp: Option<Version>) -> String {
+        super::unseen("web".parse().unwrap(), runtime, libseccomp).to_string()
+    }
+
     fn notified(profile: &Profile) -> BTreeSet<&str> {
         let rules = profile.rules.iter().filter(|rule| rule.action == Action::Notify);
         rules.flat_map(|rule| rule.names.iter().map(String::as_str)).collect()
     }
 
     #[test]
-    fn under_runc_every_name_is_notified_but_write() {
+    fn under_runc_every_name_is_notified_but_what_it_needs_itself() {
         let profile = recording(Runtime::Runc, None);
-        let names: BTreeSet<_> = names().filter(|name| *name != "write").collect();
+        let names: BTreeSet<_> =
+            names().filter(|name| !["write", "futex", "rt_sigreturn"].contains(name)).collect();
         assert_eq!((notified(&profile), profile.default_action), (names, Action::Allow));
     }
 
@@ -161,7 +162,7 @@ mod tests {
     fn crun_notifies_by_default_and_misses_nothing() {
         let profile = recording(Runtime::Crun, "2.5.0".parse().ok());
         assert_eq!((profile.default_action, notified(&profile).len()), (Action::Notify, 0));
-        assert_eq!(unseen(Runtime::Crun, None).to_string(), "");
+        assert_eq!(unseen(Runtime::Crun, None), "");
     }
 
     #[test]
@@ -169,12 +170,12 @@ mod tests {
         let version = "2.5.4".parse().ok();
         let profile = recording(Runtime::Runc, version);
         assert!(!notified(&profile).contains("fchmodat2") && notified(&profile).contains("close_range"));
-        let text = unseen(Runtime::Runc, version).to_string();
-        assert!(text.contains("notify it: write\n"), "{text}");
+        let text = unseen(Runtime::Runc, version);
+        assert!(text.contains("told the agent: futex, rt_sigreturn, write\n"), "{text}");
         assert!(
             text.contains("before 2.5.5: cachestat, fchmodat2") && !text.contains("close_range"),
             "{text}"
         );
-        assert!(unseen(Runtime::Runc, None).to_string().contains("close_range"));
+        assert!(unseen(Runtime::Runc, None).contains("close_range"));
     }
 }
