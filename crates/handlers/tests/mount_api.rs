@@ -5,6 +5,7 @@
 mod support;
 
 use nix::mount::MsFlags;
+use nix::sched::{CloneFlags, unshare};
 use rustix::mount::{MountPropagationFlags, mount_change};
 use seccomp_agent_notify::Features;
 use seccomp_agent_registry::Registry;
@@ -41,6 +42,20 @@ fn other_file_systems_are_mounted_as_natively() {
     as_natively_for("types", &[0]);
     let said = program("types", Some(granted()), Features::probe(), 1000);
     assert!(said.contains("\n41777 1000 1000\n"), "who makes a tmpfs owns it: {said}");
+}
+
+#[test]
+fn control_groups_are_those_of_the_callers_namespace() {
+    let shown = || {
+        unshare(CloneFlags::CLONE_NEWCGROUP).unwrap();
+        mount("none", "/mnt", "cgroup2", MsFlags::empty(), "").unwrap();
+    };
+    let native = program_after("groups", None, Features::probe(), 0, shown);
+    assert!(native.contains("/ on /d: rw,nosuid,nodev,noexec,relatime - cgroup2 src rw"), "{native}");
+    assert_eq!(program_after("groups", Some(granted()), Features::probe(), 0, shown), native);
+    // In the agent's own, they are those of the whole machine.
+    let refused = program("groups", Some(granted()), Features::probe(), 0);
+    assert!(refused.starts_with("cgroup2: EPERM\n"), "{refused}");
 }
 
 #[test]

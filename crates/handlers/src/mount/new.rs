@@ -78,6 +78,7 @@ impl New {
         layers: Option<&Layers>,
     ) -> Result<(OwnedFd, OwnedFd), Errno> {
         let target = scene.mount_point(&request.target, OFlags::empty())?;
+        self.setting.enter(scene)?;
         let context = self.setting.open_context(scene)?;
         if let Some(source) = request.source.as_deref() {
             fsconfig_set_string(context.as_fd(), c"source", source)?;

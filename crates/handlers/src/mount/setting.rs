@@ -59,11 +59,14 @@ impl Setting {
         }
     }
 
-    /// While acting: opens a context.
+    /// While acting: goes where the file system is to be made. Some look at the namespaces of whoever makes them
+    /// again: in the initial one, cgroup2 takes its options for those of the whole machine.
+    pub(super) fn enter(&self, scene: &Scene<'_>) -> Result<(), Errno> {
+        self.depends_on.as_ref().map_or(Ok(()), |namespace| scene.join(namespace))
+    }
+
+    /// While acting, and there: opens a context.
     pub(super) fn open_context(&self, scene: &Scene<'_>) -> Result<OwnedFd, Errno> {
-        if let Some(namespace) = &self.depends_on {
-            scene.join(namespace)?;
-        }
         let context = match &self.pids {
             Some(pids) => scene.open_procfs(pids, self.pids_by_option)?,
             None => fsopen(self.kind.name(), FsOpenFlags::FSOPEN_CLOEXEC)?,

@@ -318,6 +318,10 @@ int main(int count, char **arguments)
 	case 'm':
 		masks();
 		break;
+	case 'g':
+		kind("cgroup2", NULL, NULL, "d");
+		table();
+		break;
 	case 't':
 		kinds();
 		break;

@@ -1,5 +1,5 @@
 use std::ffi::CString;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 
 use rustix::mount::{
     fsconfig_create, fsconfig_create_exclusive, fsconfig_reconfigure, fsconfig_set_flag, fsconfig_set_string,
@@ -64,8 +64,14 @@ pub(super) fn open(call: &Call<'_>, table: &Table, grants: &[FileSystemGrant]) -
     }
     let ours = Ours::of(call, &namespace)?;
     let setting = Setting::of(call, &caller, &namespace, &ours, kind)?;
-    let file =
-        caller.act(|| call.is_valid(), Capabilities::SYS_ADMIN, |scene| setting.open_context(scene))?;
+    let file = caller.act(
+        || call.is_valid(),
+        Capabilities::SYS_ADMIN,
+        |scene| {
+            setting.enter(scene)?;
+            setting.open_context(scene)
+        },
+    )?;
     let handle = table.insert_context(file, kind, setting.is_processes_only)?;
     hand_in(call, handle.as_fd(), flags & CLOEXEC != 0)
 }
@@ -76,7 +82,7 @@ pub(super) fn configure(
     table: &Table,
     grants: &[FileSystemGrant],
 ) -> Result<Verdict, Failure> {
-    let Some((caller, _)) = enter(call)? else { return Ok(Verdict::Continue) };
+    let Some((caller, namespace)) = enter(call)? else { return Ok(Verdict::Continue) };
     let handle = descriptor(&caller, call.int_arg(0));
     let Some(context) = handle.and_then(|handle| table.context(handle)) else {
         return Ok(Verdict::Continue);
@@ -96,19 +102,21 @@ pub(super) fn configure(
     if !command.is_for(grant, context.is_processes_only)? {
         return Ok(Verdict::Return(0));
     }
-    let granted = if command.makes() { Capabilities::SYS_ADMIN } else { Capabilities::empty() };
     let file = context.file.as_fd();
-    caller.act(
-        || call.is_valid(),
-        granted,
-        |_| match &command {
-            Command::Flag(key) => fsconfig_set_flag(file, key.as_c_str()),
-            Command::Text(key, value) => fsconfig_set_string(file, key.as_c_str(), value.as_c_str()),
-            Command::Create => fsconfig_create(file),
-            Command::CreateExclusively => fsconfig_create_exclusive(file),
-            Command::Reconfigure => fsconfig_reconfigure(file),
-        },
-    )?;
+    if command.makes() {
+        let ours = Ours::of(call, &namespace)?;
+        let setting = Setting::of(call, &caller, &namespace, &ours, context.kind)?;
+        caller.act(
+            || call.is_valid(),
+            Capabilities::SYS_ADMIN,
+            |scene| {
+                setting.enter(scene)?;
+                command.carry_out(file)
+            },
+        )?;
+    } else {
+        caller.act(|| call.is_valid(), Capabilities::empty(), |_| command.carry_out(file))?;
+    }
     Ok(Verdict::Return(0))
 }
 
@@ -155,6 +163,17 @@ impl Command {
         grant.vet_one(key)?;
         // That is set already.
         Ok(!(is_processes_only && key == b"subset"))
+    }
+
+    /// While acting: does it.
+    fn carry_out(&self, context: BorrowedFd<'_>) -> Result<(), Errno> {
+        match self {
+            Self::Flag(key) => fsconfig_set_flag(context, key.as_c_str()),
+            Self::Text(key, value) => fsconfig_set_string(context, key.as_c_str(), value.as_c_str()),
+            Self::Create => fsconfig_create(context),
+            Self::CreateExclusively => fsconfig_create_exclusive(context),
+            Self::Reconfigure => fsconfig_reconfigure(context),
+        }
     }
 
     /// Whether it takes a capability.

@@ -54,7 +54,10 @@ pub(super) fn make(call: &Call<'_>, table: &Table, grants: &[FileSystemGrant]) -
     let mount = caller.act(
         || call.is_valid(),
         Capabilities::SYS_ADMIN,
-        |_| fsmount(context.file.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, asked | forced),
+        |scene| {
+            setting.enter(scene)?;
+            fsmount(context.file.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, asked | forced)
+        },
     )?;
     let (mount, is_locked) = setting.cover(mount, &namespace)?;
     let root = caller.act(
