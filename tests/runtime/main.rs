@@ -17,6 +17,7 @@ mod mounting;
 mod oci_runtime;
 mod peer;
 mod recorded;
+mod recorded_programs;
 mod recording;
 mod runtimes;
 mod shutdown;

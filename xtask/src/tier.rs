@@ -45,6 +45,11 @@ pub(crate) const TIERS: &[Tier] = &[
             Tool::Busybox,
             Tool::E2fsprogs,
             Tool::Mount,
+            Tool::Nginx,
+            Tool::Redis,
+            Tool::Sqlite,
+            Tool::Python,
+            Tool::Compiler,
         ]),
         runs: &[
             &["--package=seccomp-agent", "--test=*"],

@@ -27,6 +27,16 @@ pub(crate) enum Tool {
     E2fsprogs,
     /// What mounts an image, with `losetup`.
     Mount,
+    /// A web server.
+    Nginx,
+    /// A database in memory.
+    Redis,
+    /// A database in a file.
+    Sqlite,
+    /// An interpreter, that of the distribution.
+    Python,
+    /// A compiler, for a program of 32 bits.
+    Compiler,
 }
 
 impl Tool {
@@ -41,6 +51,11 @@ impl Tool {
             Tool::Busybox => "busybox-static",
             Tool::E2fsprogs => "e2fsprogs",
             Tool::Mount => "mount",
+            Tool::Nginx => "nginx-light",
+            Tool::Redis => "redis-server",
+            Tool::Sqlite => "sqlite3",
+            Tool::Python => "python3",
+            Tool::Compiler => "gcc",
         }
     }
 
@@ -57,6 +72,16 @@ impl Tool {
             // They are where root alone looks for programs, and one has no option `--version`.
             Tool::E2fsprogs => is_installed("mkfs.ext4"),
             Tool::Mount => is_installed("mount") && is_installed("losetup"),
+            // Run by their paths, whatever else of the name there is.
+            Tool::Nginx => is_installed("nginx"),
+            Tool::Redis => is_installed("redis-server"),
+            Tool::Sqlite => is_installed("sqlite3"),
+            Tool::Python => {
+                // A part of its library is in another package.
+                let mut python = Command::new("/usr/bin/python3");
+                command::output(python.args(["-I", "-c", "import subprocess, tempfile"])).is_some()
+            }
+            Tool::Compiler => run(&["cc"]),
             // ldd succeeds for what is linked dynamically.
             Tool::Busybox => {
                 binaries::busybox().is_ok_and(|path| command::output(Command::new("ldd").arg(path)).is_none())

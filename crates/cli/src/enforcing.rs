@@ -32,6 +32,11 @@ pub(crate) struct EnforceArgs {
 }
 
 impl EnforceArgs {
+    /// The runtime that is to load the profile.
+    pub(crate) const fn target(&self) -> Target {
+        self.target
+    }
+
     /// The same for the recorder. Reads the base.
     pub(crate) fn enforce(&self) -> anyhow::Result<Enforce> {
         let mut enforce = Enforce::new().under(self.target).otherwise(self.default_action.0);
@@ -49,13 +54,24 @@ impl EnforceArgs {
 }
 
 /// Writes the profile, and beside it why it allows what it allows; without a file, the profile alone, to standard output.
-#[allow(clippy::print_stdout)] // What the user asked for.
 pub(crate) fn write(
     enforce: &Enforce,
     recording: &Recording,
     output: Option<&Path>,
 ) -> anyhow::Result<Provenance> {
+    write_as(enforce, recording, output, |profile| profile)
+}
+
+/// [`write`], of what becomes of the profile.
+#[allow(clippy::print_stdout)] // What the user asked for.
+pub(crate) fn write_as(
+    enforce: &Enforce,
+    recording: &Recording,
+    output: Option<&Path>,
+    change: impl FnOnce(Profile) -> Profile,
+) -> anyhow::Result<Provenance> {
     let (profile, provenance) = enforce.profile(recording);
+    let profile = change(profile);
     let text = format!("{}\n", profile.to_json());
     match output {
         Some(path) => {

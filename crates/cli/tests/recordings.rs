@@ -156,6 +156,13 @@ fn runs_of_files_and_directories_are_added_and_nothing_if_one_is_wrong() {
 #[test]
 fn what_was_not_seen_for_long_is_dropped_after_it_was_looked_at() {
     let directory = recordings();
+    let path = directory.path().join("web.json");
+    let whole = fs::read_to_string(&path).unwrap();
+    // Without a run since then, nothing is known of what is still used.
+    fs::write(&path, whole.replace(&"1".repeat(32), &format!("{:0>32}", "1"))).unwrap();
+    let message = refused(&directory, &["reset", "web", "--before", "2024-01-01"]);
+    assert!(message.contains("no run in which all calls"), "{message}");
+    fs::write(&path, whole).unwrap();
     let text = said(&directory, &["reset", "web", "--before", "2024-01-01", "--dry-run"]);
     assert!(text.contains("1 of 3 calls would be") && text.contains("mkdir"), "{text}");
     assert_eq!(calls(&directory, "web"), ["mkdir", "read", "socket"]);
@@ -249,4 +256,26 @@ fn wrong_usage_is_2() {
     ] {
         assert_eq!(agent(directory.path(), words).status.code(), Some(2), "{words:?}");
     }
+}
+
+#[test]
+fn a_complaining_profile_leaves_to_the_agent_what_was_not_recorded() {
+    let directory = recordings();
+    let words = ["profile", "web", "--for", "runc", "--complain", "--listener-path", "/run/other.socket"];
+    let profile = parsed(&said(&directory, &words));
+    assert_eq!(profile["listenerMetadata"], "COMPLAIN=web");
+    assert_eq!(profile["listenerPath"], "/run/other.socket");
+    assert_eq!(profile["defaultAction"], "SCMP_ACT_ERRNO");
+    let action = |call: &str| {
+        let rules = profile["syscalls"].as_array().unwrap();
+        let rule = rules.iter().find(|rule| rule["names"].as_array().unwrap().contains(&call.into()));
+        rule.map(|rule| rule["action"].as_str().unwrap().to_owned())
+    };
+    for (call, expected) in
+        [("mkdir", "SCMP_ACT_ALLOW"), ("write", "SCMP_ACT_ALLOW"), ("rmdir", "SCMP_ACT_NOTIFY")]
+    {
+        assert_eq!(action(call).as_deref(), Some(expected), "{call}");
+    }
+    let plain = parsed(&said(&directory, &["profile", "web"]));
+    assert!(plain["listenerPath"].is_null(), "{plain}");
 }

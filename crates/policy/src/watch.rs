@@ -1,6 +1,6 @@
 //! What a rule has recorded of its containers.
 
-use seccomp_agent_recorder::{Name, Subject};
+use seccomp_agent_recorder::{Name, Subject, UNKNOWN};
 use seccomp_agent_registry::Container;
 use serde::Deserialize;
 
@@ -76,7 +76,11 @@ pub(crate) fn watch(
                 (given.flatten().map(|name| name.0.clone()), origin.clone())
             }
             (Some((value, origin)), _) => {
-                let name = value.parse().map_err(|invalid| (origin.clone(), RequestError::Name(invalid)))?;
+                let name = value
+                    .strip_suffix(UNKNOWN)
+                    .unwrap_or(value)
+                    .parse()
+                    .map_err(|invalid| (origin.clone(), RequestError::Name(invalid)))?;
                 (Some(name), origin.clone())
             }
             (None, Some(given)) => (given.map(|name| name.0.clone()), "rule".to_owned()),
@@ -99,6 +103,10 @@ pub(crate) fn watch(
     let record = of(Key::Record, named, recorded)?;
     let named = complain.as_ref().map(|complain| complain.name.as_ref());
     let complain = of(Key::Complain, named, violating)?;
-    let record = record.map(|subject| subject.counting_all(count_all));
+    let record = record.map(|mut subject| {
+        subject.count_all = count_all;
+        subject.unknown_only = honoured.get(&Key::Record).is_some_and(|(value, _)| value.ends_with(UNKNOWN));
+        subject
+    });
     Ok((Watch { record, complain, deny }, kept))
 }

@@ -327,6 +327,8 @@ fn who_is_recorded_is_said_by_the_rule_or_asked_for_where_it_is_honoured() {
         let record = policy.resolve(&asks).unwrap().watch.record.unwrap();
         assert_eq!((record.name.as_str(), record.count_all), (expected, true));
     }
+    let record = policy.resolve(&asking("RECORD=api,unknown")).unwrap().watch.record.unwrap();
+    assert!(record.unknown_only && record.name.as_str() == "api");
     let refused = policy.resolve(&asking("RECORD=../etc")).unwrap_err();
     assert!(refused.to_string().contains("RECORD"), "{refused}");
     let explained = policy.resolve(&container("own")).unwrap().explanation.to_string();

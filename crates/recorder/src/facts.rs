@@ -12,18 +12,22 @@ pub(crate) struct Facts {
     pub(crate) workloads: BTreeSet<String>,
     pub(crate) calls: BTreeMap<Syscall, Seen>,
     pub(crate) elsewhere: u64,
+    /// Whether what was known before was not looked at.
+    pub(crate) is_partial: bool,
 }
 
 impl Facts {
     /// Adds what was seen in other runs.
     pub(crate) fn add(&mut self, other: &Self) {
         self.elsewhere = self.elsewhere.saturating_add(other.elsewhere);
+        self.is_partial &= other.is_partial;
         self.merge(other, Seen::add);
     }
 
     /// Completes this by what is known otherwise of the same runs.
     pub(crate) fn join(&mut self, other: &Self) {
         self.elsewhere = self.elsewhere.max(other.elsewhere);
+        self.is_partial |= other.is_partial;
         self.merge(other, Seen::join);
     }
 

@@ -119,6 +119,8 @@ struct RawFacts {
     calls: BTreeMap<String, BTreeMap<String, RawSeen>>,
     #[serde(default, skip_serializing_if = "is_zero")]
     elsewhere: u64,
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    partial: bool,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -186,6 +188,7 @@ impl From<&Facts> for RawFacts {
             workloads: facts.workloads.clone(),
             calls,
             elsewhere: facts.elsewhere,
+            partial: facts.is_partial,
         }
     }
 }
@@ -212,7 +215,8 @@ fn told_apart(raw: Raw) -> Result<Recording, String> {
 fn added_up(raw: RawAddedUp) -> Result<Recording, String> {
     let RawAddedUp { runs, runtimes, calls, elsewhere, .. } = raw;
     let labels = BTreeSet::new;
-    let facts = RawFacts { runtimes, images: labels(), workloads: labels(), calls, elsewhere };
+    let facts =
+        RawFacts { runtimes, images: labels(), workloads: labels(), calls, elsewhere, partial: false };
     let earlier = earlier(RawEarlier { runs, ids: BTreeSet::new(), facts })?;
     Ok(Recording { earlier, ..Recording::default() })
 }
@@ -250,8 +254,8 @@ fn facts(raw: RawFacts, runs: u64) -> Result<Facts, String> {
             }
         }
     }
-    let RawFacts { runtimes, images, workloads, elsewhere, .. } = raw;
-    Ok(Facts { runtimes, images, workloads, calls, elsewhere })
+    let RawFacts { runtimes, images, workloads, elsewhere, partial: is_partial, .. } = raw;
+    Ok(Facts { runtimes, images, workloads, calls, elsewhere, is_partial })
 }
 
 fn call(arch: Arch, name: &str) -> Result<Syscall, String> {

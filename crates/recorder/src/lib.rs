@@ -64,7 +64,7 @@ pub use enforce::Enforce;
 pub use json::{MAX_RECORDING_BYTES, ParseError};
 pub use minimal::minimal;
 pub use name::{InvalidName, Name};
-pub use observe::{COMPLAIN, Observe, RECORD};
+pub use observe::{COMPLAIN, Observe, RECORD, UNKNOWN};
 pub use provenance::{Evidence, Provenance, Reason};
 pub use recorder::Recorder;
 pub use recording::{Recording, UnknownCall};

@@ -22,6 +22,9 @@ pub struct Observe {
 /// The key of `listenerMetadata` that asks to be recorded.
 pub const RECORD: &str = "RECORD";
 
+/// What stands behind the name of the recording where the profile does not notify what is known.
+pub const UNKNOWN: &str = ",unknown";
+
 /// The key of `listenerMetadata` that asks for what is notified to be taken for violations.
 pub const COMPLAIN: &str = "COMPLAIN";
 
@@ -57,7 +60,7 @@ impl Observe {
 
     /// Notifies every call: all are recorded, each time.
     pub fn everything(&self) -> Profile {
-        self.recording(&BTreeSet::new())
+        self.recording(&BTreeSet::new(), "")
     }
 
     /// Notifies what is not known yet, and allows the rest, so that the more often a container was recorded, the less
@@ -73,7 +76,8 @@ impl Observe {
         if !known.is_empty() && self.target != Target::Crun {
             known.extend(GO);
         }
-        self.recording(&known)
+        let is_everything = known.is_empty();
+        self.recording(&known, if is_everything { "" } else { UNKNOWN })
     }
 
     /// Does what `profile` does to the calls that it names, and leaves all others to the agent, which takes them for
@@ -85,8 +89,8 @@ impl Observe {
         self.heard(profile.clone().rule(Action::Notify, self.others(&named)), asking)
     }
 
-    fn recording(&self, known: &BTreeSet<&str>) -> Profile {
-        let asking = format!("{RECORD}={}", self.name);
+    fn recording(&self, known: &BTreeSet<&str>, how: &str) -> Profile {
+        let asking = format!("{RECORD}={}{how}", self.name);
         let profile = if self.target == Target::Crun {
             Profile::new(Action::Notify).rule(Action::Allow, known.iter().copied())
         } else {
@@ -161,6 +165,7 @@ mod tests {
     fn what_is_known_is_allowed_at_the_next_start() {
         for target in [Target::Runc, Target::Crun] {
             let profile = observe(target).unknown(&recorded(&["openat", "read"]));
+            assert_eq!(profile.listener_metadata.as_deref(), Some("RECORD=web,unknown"));
             for (name, expected) in
                 [("openat", Action::Allow), ("read", Action::Allow), ("mkdir", Action::Notify)]
             {

@@ -79,12 +79,28 @@ impl Recording {
         self.runs.iter().map(|(id, facts)| (*id, Self::of_run(*id, facts.clone())))
     }
 
-    /// Only the newest runs, at most so many of those that are kept apart: what older ones alone did is forgotten.
+    /// Says that what was known before was not looked at, as under a profile that allows it.
+    #[must_use]
+    pub fn partially(mut self) -> Self {
+        for facts in self.runs.values_mut() {
+            facts.is_partial = true;
+        }
+        self
+    }
+
+    /// Only the newest runs, at most so many of those that are kept apart: what older ones alone did is forgotten. Runs
+    /// of which only a [part](Self::partially) was looked at come with the whole one before them, and do not count.
     /// What was allowed by hand stays.
     #[must_use]
     pub fn newest(&self, most: usize) -> Self {
-        let runs = self.runs.iter().rev().take(most).map(|(id, facts)| (*id, facts.clone()));
-        Self { runs: runs.collect(), earlier: Earlier::default(), amended: self.amended.clone() }
+        let mut whole = 0;
+        let runs = self.runs.iter().rev().take_while(|(_, facts)| {
+            let has_room = whole < most;
+            whole += usize::from(!facts.is_partial);
+            has_room
+        });
+        let runs = runs.map(|(id, facts)| (*id, facts.clone())).collect();
+        Self { runs, earlier: Earlier::default(), amended: self.amended.clone() }
     }
 
     /// The runtimes that started them, as far as it is known.
@@ -147,6 +163,12 @@ impl Recording {
     /// The calls that were allowed by hand, by name.
     pub fn amended(&self) -> impl Iterator<Item = &str> {
         self.amended.iter().map(String::as_str)
+    }
+
+    /// Whether any run that began at this time or later, in seconds since 1970, was looked at as a whole, so that a call
+    /// that has not been seen since then was not made either.
+    pub fn has_whole_run_since(&self, time: u64) -> bool {
+        self.runs.iter().any(|(id, facts)| id.began() >= time && !facts.is_partial)
     }
 
     /// Forgets the calls that were last seen before this time, in seconds since 1970, and returns them. The runs stay:
@@ -291,6 +313,7 @@ pub(crate) mod tests {
                 workloads,
                 calls: calls.into_values().collect(),
                 elsewhere,
+                is_partial: false,
             },
         )
     }
@@ -308,6 +331,25 @@ pub(crate) mod tests {
         let mut merged = a.clone();
         merged.merge(b);
         merged
+    }
+
+    #[test]
+    fn the_newest_runs_are_whole_with_the_parts_that_came_after() {
+        let run = |digit: u8, is_partial| {
+            let facts = Facts { is_partial, ..Facts::default() };
+            Recording::of_run(format!("{digit:032x}").parse().unwrap(), facts)
+        };
+        let mut all = Recording::new();
+        for (digit, is_partial) in [(1, false), (2, true), (3, false), (4, true), (5, true)] {
+            all.merge(&run(digit, is_partial));
+        }
+        for (most, expected) in [(0, 0), (1, 3), (2, 5), (3, 5)] {
+            assert_eq!(all.newest(most).runs(), expected, "{most}");
+        }
+        assert_eq!(run(1, false).partially(), run(1, true));
+        let now = Recording::of_run(RunId::now(), Facts::default());
+        assert!(now.has_whole_run_since(1) && !now.has_whole_run_since(u64::MAX));
+        assert!(!now.partially().has_whole_run_since(1));
     }
 
     #[test]

@@ -31,6 +31,8 @@ pub struct Subject {
     pub workload: Option<String>,
     /// Whether what is known is to be notified at the next start too.
     pub count_all: bool,
+    /// Whether what is known is not notified at this start.
+    pub unknown_only: bool,
 }
 
 /// What came of saving.
@@ -69,13 +71,7 @@ const MAX_RECORDINGS: usize = 10_000;
 impl Subject {
     /// One of which nothing else is known.
     pub const fn new(name: Name) -> Self {
-        Self { name, image: None, workload: None, count_all: false }
-    }
-
-    /// One of which what is known is to be notified at the next start too, or not.
-    #[must_use]
-    pub fn counting_all(self, count_all: bool) -> Self {
-        Self { count_all, ..self }
+        Self { name, image: None, workload: None, count_all: false, unknown_only: false }
     }
 }
 
@@ -247,7 +243,7 @@ impl Live {
         if let Some(workload) = &self.subject.workload {
             recording = recording.of_workload(workload);
         }
-        recording
+        if self.subject.unknown_only { recording.partially() } else { recording }
     }
 }
 

@@ -1,8 +1,9 @@
 use std::path::PathBuf;
 
-use seccomp_agent_recorder::{Name, Provenance};
+use seccomp_agent_recorder::{Name, Observe, Provenance};
 
 use super::directory::Directory;
+use crate::config::DEFAULT_SOCKET;
 use crate::enforcing::{self, EnforceArgs};
 
 /// The options of `recordings profile`.
@@ -17,6 +18,13 @@ pub(super) struct ProfileArgs {
     /// Write the profile here
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
+    /// Leave calls that are not allowed to the agent, which tells of them as violations, and lets them continue unless its
+    /// policy refuses them. One that is allowed with certain arguments only is refused with others, and not told of
+    #[arg(long)]
+    complain: bool,
+    /// The agent's socket
+    #[arg(long, value_name = "PATH", default_value = DEFAULT_SOCKET, requires = "complain")]
+    listener_path: String,
     #[command(flatten)]
     enforce: EnforceArgs,
 }
@@ -24,7 +32,10 @@ pub(super) struct ProfileArgs {
 pub(super) fn profile(directory: &Directory, args: &ProfileArgs) -> anyhow::Result<()> {
     let enforce = args.enforce.enforce()?;
     let recording = directory.read(&args.name)?;
-    let provenance = enforcing::write(&enforce, &recording, args.output.as_deref())?;
+    let observe = Observe::new(args.name.clone(), &args.listener_path).under(args.enforce.target());
+    let provenance = enforcing::write_as(&enforce, &recording, args.output.as_deref(), |profile| {
+        if args.complain { observe.complaining(&profile) } else { profile }
+    })?;
     tell(&provenance);
     Ok(())
 }

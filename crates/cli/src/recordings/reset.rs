@@ -1,4 +1,4 @@
-use anyhow::bail;
+use anyhow::{bail, ensure};
 use seccomp_agent_recorder::{Name, Recording};
 
 use super::directory::Directory;
@@ -9,7 +9,7 @@ use crate::time::{Moment, written};
 #[command(long_about = "Drop what is no longer used\n\n\
     With --runs, the runs but for the newest N, and with them the calls that only older ones made. With --before, the \
     calls that were last seen before TIME: a date, such as 2026-11-22 (UTC), or how long ago, such as 12h or 7d; the \
-    runs stay counted. With --all, the recording altogether. What was allowed by hand stays, unless with --all. Runs \
+    runs stay counted, and there has to be one since then in which all calls were recorded. With --all, the recording altogether. What was allowed by hand stays, unless with --all. Runs \
     that have not ended are left alone, unless with --all.")]
 #[command(group = clap::ArgGroup::new("what").required(true))]
 pub(super) struct ResetArgs {
@@ -40,7 +40,9 @@ pub(super) fn reset(directory: &Directory, args: &ResetArgs) -> anyhow::Result<(
         if args.all {
             store.remove(&args.name)?;
         } else {
-            store.change(&args.name, |recording| drop(drop_from(recording, args)))?;
+            let mut done = Ok(String::new());
+            store.change(&args.name, |recording| done = drop_from(recording, args))?;
+            done?;
         }
     }
     let left = if args.all { Recording::new() } else { recording }.calls();
@@ -63,6 +65,11 @@ fn drop_from(recording: &mut Recording, args: &ResetArgs) -> anyhow::Result<Stri
             Ok(format!("the newest {} of {all} runs kept", recording.runs()))
         }
         (_, Some(Moment(before))) => {
+            ensure!(
+                recording.has_whole_run_since(before),
+                "since {}, there was no run in which all calls were recorded: what is still used cannot be told",
+                written(before)
+            );
             recording.forget_before(before);
             Ok(format!("last seen before {}", written(before)))
         }
