@@ -116,7 +116,8 @@ pub(crate) fn install(tools: &[Tool]) -> anyhow::Result<()> {
     // Stale package lists are good enough if they can be used.
     let _ = update.args(["--quiet=2", "update"]).status();
     let mut install = Command::new("apt-get");
-    install.env("DEBIAN_FRONTEND", "noninteractive");
+    // No server is started only because it is there.
+    install.env("DEBIAN_FRONTEND", "noninteractive").env("RUNLEVEL", "1");
     install.args(["--quiet=2", "--yes", "--no-install-recommends", "install"]).args(missing);
     command::run(&mut install)
 }
