@@ -157,6 +157,29 @@ fn other_mounts_continue() {
 }
 
 #[test]
+fn callers_that_are_killed_leave_nothing_on_the_host_and_nobody_waiting() {
+    for features in kernels() {
+        let folder = folder();
+        let at = folder.path().join("proc").to_str().unwrap().to_owned();
+        let said = script(
+            Some(support::mounts::registry(&Mount::procfs())),
+            features,
+            0,
+            format!(
+                "for pause in 100 300 600 900 1500 2500 4000 6000 9000 15000; do \
+                   busybox setsid busybox sh -c 'while :; do busybox mount -t proc p {at}; busybox umount {at}; done' 2>/dev/null & \
+                   busybox usleep $pause; kill -9 -- -$! 2>/dev/null; kill -9 $! 2>/dev/null; wait 2>/dev/null; \
+                 done; \
+                 while busybox umount {at} 2>/dev/null; do :; done; \
+                 busybox mount -t proc p {at} && busybox grep -c {at} /proc/mounts"
+            ),
+        );
+        assert!(said.ends_with("1\n"), "{said}");
+        assert!(!fs::read_to_string("/proc/self/mounts").unwrap().contains(&at), "it is seen on the host");
+    }
+}
+
+#[test]
 fn the_acting_thread_stays_in_its_own_namespaces() {
     let (before, root) = (own_namespaces(), fs::metadata("/").unwrap().ino());
     for features in kernels() {

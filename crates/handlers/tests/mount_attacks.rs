@@ -7,6 +7,8 @@ use std::fs;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::mount::MsFlags;
 use rustix::fs::{CWD, FileType, Mode, OFlags, RenameFlags, makedev, mknodat, openat, renameat_with};
@@ -333,27 +335,26 @@ fn nothing_is_mounted_outside_of_the_callers_root() {
 fn components_that_are_swapped_lead_nowhere_else() {
     let outside = tempfile::tempdir_in("/tmp").unwrap();
     let up = format!("/../../../../..{}", outside.path().display());
+    let end_of_race = Arc::new(AtomicBool::new(false));
+    let ended = Arc::clone(&end_of_race);
     contained(
         move |root| {
             fs::create_dir(root.join("w/real")).unwrap();
             fs::create_dir(root.join("w/real/in")).unwrap();
             fs::create_dir(root.join("w/other")).unwrap();
             symlink(up, root.join("w/link")).unwrap();
-            std::thread::spawn({
-                let (root, end) =
-                    (root.to_owned(), std::time::Instant::now() + support::race::race_duration());
-                move || {
-                    while std::time::Instant::now() < end {
-                        let (one, two) = (root.join("w/real"), root.join("w/link"));
-                        let _ = renameat_with(CWD, one, CWD, two, RenameFlags::EXCHANGE);
-                    }
+            // Shares the container's root, which it will have.
+            std::thread::spawn(move || {
+                while !ended.load(Ordering::Relaxed) {
+                    let _ = renameat_with(CWD, "/w/real", CWD, "/w/link", RenameFlags::EXCHANGE);
                 }
             });
         },
-        || {
+        move || {
             let end = std::time::Instant::now() + support::race::race_duration();
             let mut done = 0;
-            while std::time::Instant::now() < end {
+            // Until it has run for long enough, and has hit the folder once.
+            while std::time::Instant::now() < end || done == 0 {
                 if mount("x", "real/in", "tmpfs", NONE, "").is_ok() {
                     done += 1;
                 }
@@ -362,7 +363,7 @@ fn components_that_are_swapped_lead_nowhere_else() {
                     let _ = umount(target, DETACH);
                 }
             }
-            assert!(done > 0, "the race has run");
+            end_of_race.store(true, Ordering::Relaxed);
         },
     );
     assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);
@@ -430,7 +431,7 @@ fn mounts_of_a_container_are_bounded() {
                     Err(errno) => break errno,
                 }
             };
-            assert_eq!((made, refused), (128, Errno::NOSPC));
+            assert_eq!((made, refused), (512, Errno::NOSPC));
             umount("a", 0).unwrap();
             mount("x", "a", "tmpfs", NONE, "").unwrap();
         },

@@ -16,7 +16,9 @@
 //! - A [`Keeper`] is on whose behalf helpers are kept: [`Caller::open_kept`] finds the one for the caller's user
 //!   namespace, where [`Caller::act`] then runs the closure, in shared memory. They end with the last keeper.
 //!   [`Caller::act_outside`] is for what takes a capability outside all containers.
-//! - [`MountNamespace::attach`] mounts into the caller's tree.
+//! - A [`MountNamespace`] is where the caller's mounts are: it lists, copies, attaches, changes and unmounts them, by
+//!   descriptors. [`Scene::join`] moves to other namespaces that a file system depends on. [`lock_tree`] covers entries
+//!   of what is to be mounted so that nobody can take the covers off.
 //! - [`open_host_file`] opens what a caller is to be handed of the host, with no way beyond it; [`clone_host_node`]
 //!   makes a device of the host something to mount.
 //!

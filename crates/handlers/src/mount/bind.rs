@@ -40,7 +40,7 @@ pub(super) fn bind(
     let extent = if recursive { Extent::Tree } else { Extent::Mount };
     let mount = if is_folder { lock_tree(copy, &[], extent)? } else { copy };
     let made = Made::of(Origin::Bind, attributes_of(&mount)?);
-    ours.attach(call, namespace, &mount, &target, made)?;
+    ours.attach(call, namespace, &mount, &target, Vec::new(), made)?;
     Ok(Verdict::Return(0))
 }
 

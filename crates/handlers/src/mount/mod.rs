@@ -13,7 +13,7 @@ mod setting;
 mod table;
 mod umount;
 
-use seccomp_agent_nsenter::{Caller, MountNamespace};
+use seccomp_agent_nsenter::{Caller, Capabilities, MountNamespace};
 use seccomp_agent_registry::{Call, Errno, Handler, Verdict};
 
 pub use self::file_system::{Allowed, FileSystem, FileSystemGrant};
@@ -45,7 +45,7 @@ use crate::emulate::{Failure, emulate};
 /// **Cannot know** when a detached mount is closed without having been attached: it stays until as many newer ones
 /// are there as are kept, or until the container has ended. Nor whether a signal interrupts the caller between the last look at it and the answer: then the mount
 /// stays, and a call that is restarted mounts a second one on top; interrupted earlier, it leaves none. A caller in a user
-/// namespace of its own continues: there it has the capability, or the kernel refuses.
+/// namespace of its own continues, and so does one that has the capability: the kernel decides.
 #[derive(Clone, Debug, Default)]
 pub struct Mount {
     file_systems: Vec<FileSystemGrant>,
@@ -135,10 +135,12 @@ impl Handler for Mount {
     }
 }
 
-/// The caller and its mount namespace, unless it is in a user namespace of its own.
+/// The caller and its mount namespace, unless it is in a user namespace of its own or may mount itself: then the
+/// kernel decides.
 fn enter(call: &Call<'_>) -> Result<Option<(Caller, MountNamespace)>, Failure> {
     let caller = Caller::open(call.tid())?;
-    if !caller.is_in_our_user_namespace() {
+    let may_itself = caller.credentials().effective.contains(Capabilities::SYS_ADMIN);
+    if may_itself || !caller.is_in_our_user_namespace() {
         return Ok(None);
     }
     let namespace = caller.mount_namespace()?;

@@ -38,7 +38,7 @@ pub(super) fn mount_new(
     )?;
     let (mount, is_locked) = new.setting.cover(mount, namespace)?;
     let made = Made { is_locked, ..Made::of(Origin::FileSystem(kind), new.forced) };
-    ours.attach(call, namespace, &mount, &target, made)?;
+    ours.attach(call, namespace, &mount, &target, new.setting.lines, made)?;
     Ok(Verdict::Return(0))
 }
 

@@ -53,22 +53,23 @@ pub(super) struct Ours {
 
 /// How many mounts there are at once in a namespace that were made for its container. Each is in the kernel's memory
 /// for as long as the namespace is, and charged to nobody.
-const MAX_MOUNTS: usize = 128;
+const MAX_MOUNTS: usize = 512;
 
 /// How many mount namespaces the processes of one listener mount in: they cannot make new ones without being
 /// helped, so these are few.
 const MAX_NAMESPACES: usize = 8;
+
+/// All that some listener keeps.
+static ALL: Mutex<Vec<Weak<Ours>>> = Mutex::new(Vec::new());
 
 /// What a listener keeps.
 #[derive(Default)]
 struct Kept(Mutex<Vec<Arc<Ours>>>);
 
 impl Ours {
-    /// Those in a namespace. ENOSPC if the listener has mounted in too many.
+    /// Those in a namespace, to be added to. ENOSPC if the listener has mounted in too many.
     pub(super) fn of(call: &Call<'_>, namespace: &MountNamespace) -> Result<Arc<Self>, Failure> {
-        static ALL: Mutex<Vec<Weak<Ours>>> = Mutex::new(Vec::new());
-        let stat = fstat(namespace.descriptor())?;
-        let number = (stat.st_dev, stat.st_ino);
+        let number = number(namespace)?;
         let kept = call.container().keep(Kept::default);
         let mut kept = locked(&kept.0);
         if let Some(ours) = kept.iter().find(|ours| ours.number == number) {
@@ -92,20 +93,31 @@ impl Ours {
         Ok(ours)
     }
 
-    /// Attaches a mount and remembers it. ENOSPC if there are too many. `made` says what it is.
+    /// Those in a namespace, if there are any.
+    pub(super) fn known(namespace: &MountNamespace) -> Result<Option<Arc<Self>>, Failure> {
+        let number = number(namespace)?;
+        Ok(locked(&ALL).iter().filter_map(Weak::upgrade).find(|ours| ours.number == number))
+    }
+
+    /// Attaches a mount and remembers it. ENOSPC if there are too many. `made` says what it is, `lines` what mounts
+    /// there were, if that is known.
     pub(super) fn attach(
         &self,
         call: &Call<'_>,
         namespace: &MountNamespace,
         mount: &OwnedFd,
         target: &OwnedFd,
+        mut lines: Vec<Line>,
         made: Made,
     ) -> Result<(), Failure> {
         // Nobody unmounts meanwhile.
         let mut all = self.lock();
         let mounted = Mounted::of(target)?;
         let number = mounted.mount.number;
-        let mut lines = table::parse(&namespace.table()?);
+        // Whether a mount is shared does not change, for no container may do that.
+        if !lines.iter().any(|line| line.number == number) || all.len() >= MAX_MOUNTS {
+            lines = table::parse(&namespace.table()?);
+        }
         // The kernel's answer where it is in no namespace, or in another.
         let on = lines.iter().find(|line| line.number == number).ok_or(Errno::INVAL)?;
         if on.is_shared {
@@ -144,6 +156,11 @@ impl Made {
     pub(super) fn is(&self, mounted: Mounted) -> bool {
         mounted.is_root && mounted.mount == self.id
     }
+}
+
+fn number(namespace: &MountNamespace) -> Result<(u64, u64), Errno> {
+    let stat = fstat(namespace.descriptor())?;
+    Ok((stat.st_dev, stat.st_ino))
 }
 
 fn forget_gone(all: &mut Vec<Made>, lines: &mut [Line]) {

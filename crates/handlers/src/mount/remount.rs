@@ -26,7 +26,7 @@ pub(super) fn remount(
     mount_only: bool,
 ) -> Result<Verdict, Failure> {
     let Some((root, mounted)) = find(call, caller, request)? else { return Ok(Verdict::Continue) };
-    let ours = Ours::of(call, namespace)?;
+    let Some(ours) = Ours::known(namespace)? else { return Ok(Verdict::Continue) };
     let all = ours.lock();
     let Some(made) = all.iter().find(|made| made.is(mounted)) else { return Ok(Verdict::Continue) };
     note(call, request, "mounted for the container");
@@ -60,7 +60,7 @@ pub(super) fn propagate(
         return Ok(Verdict::Continue);
     }
     let Some((root, mounted)) = find(call, caller, request)? else { return Ok(Verdict::Continue) };
-    let ours = Ours::of(call, namespace)?;
+    let Some(ours) = Ours::known(namespace)? else { return Ok(Verdict::Continue) };
     let all = ours.lock();
     if !all.iter().any(|made| made.is(mounted)) {
         return Ok(Verdict::Continue);

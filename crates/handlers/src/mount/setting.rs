@@ -7,7 +7,8 @@ use seccomp_agent_registry::{Call, Errno};
 use super::covers::Covers;
 use super::file_system::FileSystem;
 use super::ours::Ours;
-use super::{refuse, table};
+use super::refuse;
+use super::table::{self, Line};
 use crate::emulate::Failure;
 
 /// Of which namespaces a new file system is, and what of it a container is not to see: the same for one that is
@@ -18,6 +19,8 @@ pub(super) struct Setting {
     pids_by_option: bool,
     depends_on: Option<Namespace>,
     covers: Option<Covers>,
+    /// The mounts of the namespace, where they have been read.
+    pub(super) lines: Vec<Line>,
     /// Whether nobody can tell what of it the container may see but its own processes.
     pub(super) is_processes_only: bool,
 }
@@ -36,10 +39,10 @@ impl Setting {
             // Those of the whole machine.
             return refuse(call, "the container has no cgroup namespace of its own");
         }
-        let mut covers = None;
+        let (mut lines, mut covers) = (Vec::new(), None);
         if kind.is_of_the_kernel() {
             let own = ours.numbers();
-            let lines = table::parse(&namespace.table()?);
+            lines = table::parse(&namespace.table()?);
             covers = Covers::of(kind, &lines, |number| own.contains(&number));
             if covers.is_none() && kind != FileSystem::Proc {
                 return refuse(call, "the container has none of its own");
@@ -48,7 +51,7 @@ impl Setting {
         let pids = (kind == FileSystem::Proc).then(|| caller.pid_namespace()).transpose()?;
         let is_processes_only = kind == FileSystem::Proc && covers.is_none();
         let pids_by_option = call.features().proc_pidns;
-        Ok(Self { kind, pids, pids_by_option, depends_on, covers, is_processes_only })
+        Ok(Self { kind, pids, pids_by_option, depends_on, covers, lines, is_processes_only })
     }
 
     /// Attributes that the mount has besides those of its kind.

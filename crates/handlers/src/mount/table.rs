@@ -25,47 +25,34 @@ impl Line {
     }
 }
 
-/// All lines. One that makes no sense is as if it were not there.
+/// All lines. One that makes no sense is as if it were not there; a path that is no text is another path.
 pub(super) fn parse(table: &[u8]) -> Vec<Line> {
-    table.split(|byte| *byte == b'\n').filter_map(line).collect()
+    String::from_utf8_lossy(table).split('\n').filter_map(line).collect()
 }
 
-fn line(text: &[u8]) -> Option<Line> {
-    let mut fields = text.split(|byte| *byte == b' ');
-    let number = number(fields.next()?)?;
-    let parent = self::number(fields.next()?)?;
+fn line(text: &str) -> Option<Line> {
+    let (mount, file_system) = text.split_once(" - ")?;
+    let kind = file_system.split(' ').next()?.as_bytes().to_vec();
+    let mut fields = mount.split(' ');
+    let number = fields.next()?.parse().ok()?;
+    let parent = fields.next()?.parse().ok()?;
     let _device = fields.next()?;
     let root = unescaped(fields.next()?);
     let at = unescaped(fields.next()?);
-    let read_only = fields.next()?.split(|byte| *byte == b',').any(|flag| flag == b"ro");
-    let mut is_shared = false;
-    for field in fields.by_ref().take_while(|field| *field != b"-") {
-        is_shared |= field.starts_with(b"shared:");
-    }
-    let kind = fields.next()?.to_vec();
+    let read_only = fields.next()?.split(',').any(|flag| flag == "ro");
+    let is_shared = fields.any(|field| field.starts_with("shared:"));
     Some(Line { number, parent, root, at, read_only, is_shared, kind })
 }
 
-fn number(field: &[u8]) -> Option<u64> {
-    std::str::from_utf8(field).ok()?.parse().ok()
-}
-
 /// Blanks and backslashes are written as `\ooo`.
-fn unescaped(field: &[u8]) -> Vec<u8> {
-    let mut plain = Vec::with_capacity(field.len());
-    let mut rest = field;
-    while let Some((&first, after)) = rest.split_first() {
-        let code = after.get(..3).filter(|_| first == b'\\').and_then(|digits| {
-            let digits = std::str::from_utf8(digits).ok()?;
-            u8::from_str_radix(digits, 8).ok()
-        });
-        (rest, plain) = if let Some(byte) = code {
-            plain.push(byte);
-            (&after[3..], plain)
-        } else {
-            plain.push(first);
-            (after, plain)
-        };
+fn unescaped(field: &str) -> Vec<u8> {
+    let mut parts = field.split('\\');
+    let mut plain = parts.next().unwrap_or_default().as_bytes().to_vec();
+    for part in parts {
+        let code = part.get(..3).and_then(|digits| u8::from_str_radix(digits, 8).ok());
+        plain.push(code.unwrap_or(b'\\'));
+        let rest = if code.is_some() { &part[3..] } else { part };
+        plain.extend_from_slice(rest.as_bytes());
     }
     plain
 }

@@ -126,7 +126,7 @@ pub(super) fn attach(call: &Call<'_>, table: &Table) -> Result<Verdict, Failure>
     if !table.take_mount(&mount) {
         return Err(Errno::INVAL.into());
     }
-    match ours.attach(call, &namespace, &mount.file, &target, mount.made) {
+    match ours.attach(call, &namespace, &mount.file, &target, Vec::new(), mount.made) {
         Ok(()) => Ok(Verdict::Return(0)),
         // Unmounted again: nobody can move it any more.
         Err(gone @ Failure::Act(Error::Gone)) => Err(gone),
