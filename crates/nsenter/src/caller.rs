@@ -225,7 +225,7 @@ impl Caller {
     }
 
     /// Holds what the caller has open as `fd`, as `O_PATH`: EBADF if nothing.
-    pub(crate) fn open_descriptor(&self, fd: i32) -> Result<OwnedFd, Error> {
+    pub fn open_descriptor(&self, fd: i32) -> Result<OwnedFd, Error> {
         self.of_descriptor("fd", fd, |entry| {
             openat(&self.task.proc, entry, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
         })

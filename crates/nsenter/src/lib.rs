@@ -52,6 +52,7 @@
 
 mod caller;
 mod change;
+mod detached;
 mod entry;
 mod error;
 mod helper;
@@ -72,6 +73,7 @@ mod walk;
 mod workshop;
 
 pub use caller::{AT_FDCWD, Base, Caller};
+pub use detached::change_detached_mount;
 pub use entry::EntryPath;
 pub use error::Error;
 pub use host_file::{clone_host_node, find_host_file, open_host_file};

@@ -7,7 +7,7 @@ use rustix::io::{Errno, fcntl_dupfd_cloexec};
 use crate::caller::{Base, Caller};
 use crate::error::Error;
 use crate::scene::Scene;
-use crate::walk::{is_procfs, walk};
+use crate::walk::{Found, is_procfs, walk};
 
 /// A file of the caller that a call names, by a path or by a descriptor: prepared before acting, opened by
 /// [`Scene::open`].
@@ -47,13 +47,22 @@ impl Scene<'_> {
     /// Opens what a call names: an `O_PATH` descriptor. Entries of procfs are refused with EPERM: they are the
     /// host's, and the agent's would be among them.
     pub fn open(&self, target: &Target) -> Result<OwnedFd, Errno> {
-        let (file, in_procfs) = match &target.0 {
-            Name::Path { base, path, flags } => {
-                let found = walk(self, base, path, *flags)?;
-                (found.file, found.in_procfs)
-            }
-            Name::Open(fd) => (fcntl_dupfd_cloexec(fd.as_fd(), 0)?, is_procfs(fd)?),
-        };
+        let Found { file, in_procfs } = self.find(target)?;
         if in_procfs { Err(Errno::PERM) } else { Ok(file) }
+    }
+
+    /// [`open`](Self::open) of what is to be mounted onto. Like a [`mount_point`](Self::mount_point), it may be an
+    /// entry of procfs.
+    pub fn open_mount_point(&self, target: &Target) -> Result<OwnedFd, Errno> {
+        self.find(target).map(|found| found.file)
+    }
+
+    fn find(&self, target: &Target) -> Result<Found, Errno> {
+        match &target.0 {
+            Name::Path { base, path, flags } => walk(self, base, path, *flags),
+            Name::Open(fd) => {
+                Ok(Found { file: fcntl_dupfd_cloexec(fd.as_fd(), 0)?, in_procfs: is_procfs(fd)? })
+            }
+        }
     }
 }

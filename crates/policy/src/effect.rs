@@ -113,7 +113,17 @@ impl Family {
                 &["setxattr", "lsetxattr", "fsetxattr", "removexattr", "lremovexattr", "fremovexattr"]
             }
             Self::Open => &["open", "openat", "openat2", "creat"],
-            Self::Mount => &["mount", "umount", "umount2"],
+            Self::Mount => &[
+                "mount",
+                "umount",
+                "umount2",
+                "fsopen",
+                "fsconfig",
+                "fsmount",
+                "mount_setattr",
+                "move_mount",
+                "open_tree",
+            ],
             Self::Sysinfo => &["sysinfo"],
             Self::ExecDelay | Self::ExecAlert => &["execve", "execveat"],
         }

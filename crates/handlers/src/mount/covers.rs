@@ -31,8 +31,7 @@ impl Covers {
         let (mut is_there, mut read_only) = (false, true);
         for mount in mounts() {
             let children = || lines.iter().filter(|line| line.parent == mount.number && !own(line.number));
-            let is_hidden = children().any(|child| child.at == mount.at && child.kind != mount.kind);
-            if !own(mount.number) && !is_hidden {
+            if !own(mount.number) && !is_hidden(mount, lines, &own) {
                 is_there = true;
                 read_only &= mount.read_only;
             }
@@ -63,6 +62,23 @@ impl Covers {
             })
             .collect()
     }
+}
+
+/// Whether something of another kind lies on the whole of a mount, or on another of its kind that does.
+fn is_hidden(mount: &Line, lines: &[Line], own: &impl Fn(u64) -> bool) -> bool {
+    let over = |below: &Line| {
+        let lies_on =
+            |line: &&Line| line.parent == below.number && line.number != below.number && line.at == below.at;
+        lines.iter().filter(lies_on).find(|line| !own(line.number))
+    };
+    let mut top = over(mount);
+    while let Some(line) = top {
+        if line.kind != mount.kind {
+            return true;
+        }
+        top = over(line);
+    }
+    false
 }
 
 /// What of a path is below a folder.
@@ -123,5 +139,8 @@ mod tests {
                       3 2 0:3 / /proc ro - tmpfs t rw\n";
         assert_eq!(covers(FileSystem::Proc, &[], hidden), None);
         assert_eq!(covers(FileSystem::Proc, &[3], hidden), Some((Vec::new(), false)));
+        let twice = "1 0 0:1 / / rw - overlay o rw\n2 1 0:2 / /proc rw - proc p rw\n\
+                     3 2 0:3 / /proc rw - proc p rw\n4 3 0:4 / /proc ro - tmpfs t rw\n";
+        assert_eq!(covers(FileSystem::Proc, &[], twice), None);
     }
 }

@@ -138,7 +138,8 @@ impl FileSystemGrant {
         given.filter(|option| !option.is_empty()).map(|option| self.vet_one(option)).collect()
     }
 
-    fn vet_one(&self, option: &[u8]) -> Result<MountOption, Errno> {
+    /// [`vet`](Self::vet) of one option.
+    pub(super) fn vet_one(&self, option: &[u8]) -> Result<MountOption, Errno> {
         let equals = option.iter().position(|byte| *byte == b'=');
         let (key, value) = equals.map_or((option, None), |at| (&option[..at], Some(&option[at + 1..])));
         let name = std::str::from_utf8(key).map_err(|_| Errno::INVAL)?;

@@ -1,5 +1,6 @@
-//! `mount(2)` and `umount2(2)`.
+//! `mount(2)` and `umount2(2)`, and the calls that mount step by step.
 
+mod api;
 mod bind;
 mod covers;
 mod file_system;
@@ -8,6 +9,7 @@ mod new;
 mod ours;
 mod remount;
 mod request;
+mod setting;
 mod table;
 mod umount;
 
@@ -18,7 +20,9 @@ pub use self::file_system::{Allowed, FileSystem, FileSystemGrant};
 use self::request::{Operation, Request};
 use crate::emulate::{Failure, emulate};
 
-/// `mount(2)`, `umount(2)` and `umount2(2)`, of what is granted. Everything else continues.
+/// `mount(2)`, `umount(2)` and `umount2(2)`, of what is granted, and `fsopen(2)`, `fsconfig(2)`, `fsmount(2)`,
+/// `mount_setattr(2)` and `move_mount(2)` for new mounts. Everything else continues, but for `open_tree(2)` and overlays
+/// by `fsopen(2)`: ENOSYS, so that `mount(8)` does by `mount(2)` what it would do by them.
 ///
 /// **Grants** what takes `CAP_SYS_ADMIN`:
 /// - new mounts of listed file systems, made as the caller and in the caller's namespaces. They are nosuid and nodev,
@@ -33,7 +37,13 @@ use crate::emulate::{Failure, emulate};
 /// **Refuses** with EPERM what would be seen outside the container: a mount on a shared one, and in the agent's own
 /// mount namespace.
 ///
-/// **Cannot know** whether a signal interrupts the caller between the last look at it and the answer: then the mount
+/// **Differs** from the kernel in what the descriptors are. That of `fsopen` is the end of a pipe: it has no messages
+/// to read (EBADF, not ENODATA), and is a context only in calls that this handler gets, of tasks that share the
+/// listener; others, whom it is handed to, are refused. That of `fsmount` is a directory that can be read, not
+/// `O_PATH`: a caller that may not read the mount's root gets EACCES.
+///
+/// **Cannot know** when a detached mount is closed without having been attached: it stays until as many newer ones
+/// are there as are kept, or until the container has ended. Nor whether a signal interrupts the caller between the last look at it and the answer: then the mount
 /// stays, and a call that is restarted mounts a second one on top; interrupted earlier, it leaves none. A caller in a user
 /// namespace of its own continues, and so does one that has the capability: the kernel decides.
 #[derive(Clone, Debug, Default)]
@@ -110,14 +120,13 @@ impl Handler for Mount {
             // Its arguments cannot be read; most are none of ours.
             return Verdict::Continue;
         }
-        emulate(call, |call| {
-            if call.syscall().name() == Some("mount") {
-                return self.mount(call);
-            }
-            match enter(call)? {
+        emulate(call, |call| match call.syscall().name() {
+            Some("mount") => self.mount(call),
+            Some("umount" | "umount2") => match enter(call)? {
                 Some((caller, namespace)) => umount::unmount(call, &caller, &namespace),
                 None => Ok(Verdict::Continue),
-            }
+            },
+            _ => api::answer(call, &self.file_systems),
         })
     }
 

@@ -2,21 +2,17 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{FileType, OFlags, fstat};
 use rustix::mount::{
-    FsMountFlags, FsOpenFlags, MountAttrFlags, MountFlags, fsconfig_create, fsconfig_set_flag,
-    fsconfig_set_string, fsmount, fsopen,
+    FsMountFlags, MountAttrFlags, MountFlags, fsconfig_create, fsconfig_set_flag, fsconfig_set_string,
+    fsmount,
 };
-use seccomp_agent_nsenter::{
-    Caller, Capabilities, Extent, MountNamespace, Mounted, Namespace, PidNamespace, Scene, lock_tree,
-};
+use seccomp_agent_nsenter::{Caller, Capabilities, MountNamespace, Mounted, Scene};
 use seccomp_agent_registry::{Call, Errno, Verdict};
 
-use super::covers::Covers;
 use super::file_system::{FileSystem, FileSystemGrant, MountOption, attributes, whole_flags};
 use super::layers::Layers;
 use super::ours::{Made, Origin, Ours};
-use super::refuse;
 use super::request::Request;
-use super::table::{self, Line};
+use super::setting::Setting;
 use crate::emulate::Failure;
 
 /// Mounts a file system that is granted, made as the caller, in the caller's namespaces.
@@ -40,13 +36,9 @@ pub(super) fn mount_new(
         Capabilities::SYS_ADMIN,
         |scene| new.make(scene, request, layers.as_ref()),
     )?;
-    let is_locked = new.covers.as_ref().is_some_and(|covers| !covers.is_empty());
-    let mount = match &new.covers {
-        Some(covers) if is_locked => lock_tree(mount, &covers.copy(namespace)?, Extent::Tree)?,
-        _ => mount,
-    };
+    let (mount, is_locked) = new.setting.cover(mount, namespace)?;
     let made = Made { is_locked, ..Made::of(Origin::FileSystem(kind), new.forced) };
-    ours.attach(call, namespace, &mount, &target, new.lines, made)?;
+    ours.attach(call, namespace, &mount, &target, new.setting.lines, made)?;
     Ok(Verdict::Return(0))
 }
 
@@ -56,12 +48,7 @@ struct New {
     options: Vec<MountOption>,
     flags: MountFlags,
     forced: MountAttrFlags,
-    /// The mounts of the namespace, where they have been read.
-    lines: Vec<Line>,
-    covers: Option<Covers>,
-    pids: Option<PidNamespace>,
-    pids_by_option: bool,
-    depends_on: Option<Namespace>,
+    setting: Setting,
 }
 
 impl New {
@@ -75,41 +62,12 @@ impl New {
     ) -> Result<Self, Failure> {
         let kind = grant.kind;
         let mut options = grant.vet(request.options.as_deref().unwrap_or_default())?;
-        let mut forced = kind.forced(grant.allow);
-        let depends_on = kind.namespace().map(|needed| caller.namespace(needed)).transpose()?;
-        if kind == FileSystem::Cgroup2 && depends_on.as_ref().is_some_and(Namespace::is_ours) {
-            // Those of the whole machine.
-            return refuse(call, "the container has no cgroup namespace of its own");
+        let setting = Setting::of(call, caller, namespace, ours, kind)?;
+        if setting.is_processes_only {
+            options.retain(|option| option.key.as_c_str() != c"subset");
         }
-        let (mut lines, mut covers) = (Vec::new(), None);
-        if kind.is_of_the_kernel() {
-            let own = ours.numbers();
-            lines = table::parse(&namespace.table()?);
-            covers = Covers::of(kind, &lines, |number| own.contains(&number));
-            match &covers {
-                Some(covers) if covers.read_only => forced |= MountAttrFlags::MOUNT_ATTR_RDONLY,
-                Some(_) => {}
-                // Nobody can tell what of it the container may see but its own processes.
-                None if kind == FileSystem::Proc => {
-                    options.retain(|option| option.key.as_c_str() != c"subset");
-                    options.push(MountOption { key: c"subset".into(), value: Some(c"pid".into()) });
-                }
-                None => return refuse(call, "the container has none of its own"),
-            }
-        }
-        let pids = (kind == FileSystem::Proc).then(|| caller.pid_namespace()).transpose()?;
-        let pids_by_option = call.features().proc_pidns;
-        Ok(Self {
-            kind,
-            options,
-            flags: request.flags,
-            forced,
-            lines,
-            covers,
-            pids,
-            pids_by_option,
-            depends_on,
-        })
+        let forced = kind.forced(grant.allow) | setting.forced();
+        Ok(Self { kind, options, flags: request.flags, forced, setting })
     }
 
     /// While acting: makes the mount, and finds where it is to be attached.
@@ -120,13 +78,8 @@ impl New {
         layers: Option<&Layers>,
     ) -> Result<(OwnedFd, OwnedFd), Errno> {
         let target = scene.mount_point(&request.target, OFlags::empty())?;
-        if let Some(namespace) = &self.depends_on {
-            scene.join(namespace)?;
-        }
-        let context = match &self.pids {
-            Some(pids) => scene.open_procfs(pids, self.pids_by_option)?,
-            None => fsopen(self.kind.name(), FsOpenFlags::FSOPEN_CLOEXEC)?,
-        };
+        self.setting.enter(scene)?;
+        let context = self.setting.open_context(scene)?;
         if let Some(source) = request.source.as_deref() {
             fsconfig_set_string(context.as_fd(), c"source", source)?;
         }
