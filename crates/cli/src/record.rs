@@ -93,13 +93,19 @@ pub(crate) fn record(args: &RecordArgs) -> anyhow::Result<u8> {
     drop(progress);
 
     let mut recording = recorder.recording().by_runtime(runtime);
+    // What was seen is shown and written, whatever cannot be: it may have taken long.
+    let mut kept = Ok(());
     if let (Some(store), Some(name)) = (store, &args.name) {
-        recording = store.add(name, &recording)?;
+        match store.add(name, &recording) {
+            Ok(all) => recording = all,
+            Err(error) => kept = Err(error),
+        }
     }
     show(&recording);
     if args.output.is_some() {
         enforcing::write(&enforce, &recording, args.output.as_deref())?;
     }
+    kept?;
     Ok(ended.exit_status())
 }
 

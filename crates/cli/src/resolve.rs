@@ -2,9 +2,9 @@ use std::future::ready;
 use std::sync::Arc;
 
 use seccomp_agent_agent::{ResolveError, Resolver, Resolving};
-use seccomp_agent_handlers::Audit;
+use seccomp_agent_handlers::{AnyCall, Audit};
 use seccomp_agent_policy::{Fault, Policy};
-use seccomp_agent_registry::{Container, Registry};
+use seccomp_agent_registry::{Container, Errno, Registry};
 
 use crate::args::ResolverKind;
 use crate::reload::CurrentPolicy;
@@ -71,6 +71,7 @@ impl Configured {
                 (resolved.registry, Some(resolved.watch))
             }
         };
+        let denies = watch.as_ref().is_some_and(|watch| watch.deny);
         match &self.recorded {
             Some(Recorded { watching, asking }) => {
                 let watch =
@@ -80,10 +81,14 @@ impl Configured {
             None if watch.is_some_and(|watch| watch.record.is_some() || watch.complain.is_some()) => {
                 tracing::warn!(
                     container = container.id,
-                    "not recorded: the policy had nobody recorded when the agent started, and no directory is configured"
+                    "not recorded: no directory for recordings was configured when this started"
                 );
             }
             None => {}
+        }
+        if denies && !registry.has_otherwise() {
+            // Violations are refused, whether or not anybody can be told of them.
+            registry.otherwise(AnyCall::Errno(Errno::PERM));
         }
         Ok(registry)
     }
@@ -105,6 +110,21 @@ impl Resolver for Configured {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use seccomp_agent_registry::{Call, Notification, Verdict};
+
+    #[test]
+    fn violations_are_refused_where_nobody_records_them() {
+        let folder = tempfile::tempdir_in("/tmp").unwrap();
+        let file = folder.path().join("policy.yaml");
+        let rule = "{name: strict, match: {}, complain: {deny: true}}";
+        std::fs::write(&file, format!("version: 1\nrules: [{rule}]\n")).unwrap();
+        let policy = CurrentPolicy::read(&file).unwrap();
+        let resolver = Configured::new(ResolverKind::Policy, Some(policy));
+        let (notification, container) = (Notification::sample("getppid"), Container::named("c"));
+        let registry = resolver.registry(&container).unwrap();
+        let answer = registry.answer(&Call::new(&notification, &container));
+        assert_eq!(answer, Verdict::Errno(Errno::PERM));
+    }
 
     #[test]
     fn without_a_policy_whoever_asks_is_recorded() {

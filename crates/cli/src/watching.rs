@@ -2,13 +2,14 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use seccomp_agent_policy::Watch;
 use seccomp_agent_recorder::{Complaint, Name, Observe, Recording, Runs, Saved, Store, Subject, Violation};
 use seccomp_agent_registry::{Container, Registry};
@@ -16,6 +17,9 @@ use tokio::sync::Notify;
 
 /// How often what has changed is written: what an agent that is killed loses is what came since, and while it wrote.
 const INTERVAL: Duration = Duration::from_millis(500);
+
+/// Of more recordings, those whose containers have ended are not counted any more: each is a series for Prometheus.
+const MAX_SERIES: usize = 1_000;
 
 /// The agent's recordings.
 pub(crate) struct Watching {
@@ -83,8 +87,8 @@ impl Watching {
                 tokio::time::sleep(INTERVAL).await;
                 let this = Arc::clone(&self);
                 let saving = tokio::task::spawn_blocking(move || this.completed(this.runs.save()));
-                if saving.await.is_err() {
-                    return;
+                if let Err(error) = saving.await {
+                    tracing::error!(%error, "saving recordings failed");
                 }
             }
         }
@@ -154,8 +158,21 @@ impl Violations {
     }
 
     fn of(&self, name: &Name) -> Arc<AtomicU64> {
-        Arc::clone(self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(name.clone()).or_default())
+        let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_full = all.len() >= MAX_SERIES;
+        all.retain(|_, count| {
+            Arc::strong_count(count) > 1 || (!is_full && count.load(Ordering::Relaxed) > 0)
+        });
+        Arc::clone(all.entry(name.clone()).or_default())
     }
+}
+
+/// Whether a profile is one that has this name recorded.
+fn is_for(profile: &str, name: &Name) -> bool {
+    let parsed: Option<serde_json::Value> = serde_json::from_str(profile).ok();
+    let asked = parsed.and_then(|profile| Some(profile.get("listenerMetadata")?.as_str()?.to_owned()));
+    let asked = asked.as_deref().and_then(|asked| asked.strip_prefix("RECORD=")?.split(',').next());
+    asked == Some(name.as_str())
 }
 
 impl Profiles {
@@ -165,8 +182,17 @@ impl Profiles {
         let profile = if subject.count_all { observe.everything() } else { observe.unknown(recording) };
         let path = self.directory.join(format!("{}.json", subject.name));
         let text = format!("{}\n", profile.to_json());
-        if fs::read_to_string(&path).is_ok_and(|old| old == text) {
-            return Ok(());
+        match fs::read_to_string(&path) {
+            Ok(old) if old == text => return Ok(()),
+            Ok(old) => ensure!(
+                is_for(&old, &subject.name),
+                "{} is there already and is no profile that records {}; the directory of these profiles should have no \
+                 others",
+                path.display(),
+                subject.name
+            ),
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            Err(error) => return Err(error).with_context(|| format!("reading {}", path.display())),
         }
         let write = || {
             fs::create_dir_all(&self.directory)?;
@@ -174,6 +200,7 @@ impl Profiles {
             std::io::Write::write_all(&mut file, text.as_bytes())?;
             // Runtimes read it; nothing in it is a secret.
             file.as_file().set_permissions(fs::Permissions::from_mode(0o644))?;
+            file.as_file().sync_all()?;
             file.persist(&path).map(drop).map_err(|error| error.error)
         };
         write().with_context(|| format!("writing {}", path.display()))

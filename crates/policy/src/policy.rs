@@ -236,7 +236,7 @@ fn rule_resolved(rule: &Rule, container: &Container, tried: Vec<Tried>) -> Resul
         handlers,
         recordings,
         requests,
-        otherwise: if watch.complain.is_some() && watch.deny { Decided::Refuse } else { Decided::Continue },
+        otherwise: if watch.deny { Decided::Refuse } else { Decided::Continue },
     };
     Ok(Resolved { registry, watch, explanation })
 }

@@ -15,7 +15,7 @@ use crate::workload::subject;
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields, rename_all = "kebab-case", default)]
 pub(crate) struct RecordRule {
-    /// The recording; if left out, that of the image's digest, of the pod's owner and the container, or of the
+    /// The recording; if left out, that of the pod's owner and the container, of the image's digest, or of the
     /// container's id.
     name: Option<RecordingName>,
     /// Whether the profile that the agent writes for the next start goes on notifying what is known.
@@ -105,7 +105,9 @@ pub(crate) fn watch(
     let complain = of(Key::Complain, named, violating)?;
     let record = record.map(|mut subject| {
         subject.count_all = count_all;
-        subject.unknown_only = honoured.get(&Key::Record).is_some_and(|(value, _)| value.ends_with(UNKNOWN));
+        // It grants nothing: the profile's own word counts, honoured or not.
+        let asks = |line: &str| line.starts_with("RECORD=") && line.trim_end().ends_with(UNKNOWN);
+        subject.unknown_only = container.metadata.lines().any(asks);
         subject
     });
     Ok((Watch { record, complain, deny }, kept))

@@ -11,7 +11,7 @@ const IMAGE: [&str; 2] = ["io.kubernetes.cri.image-name", "io.kubernetes.cri-o.I
 /// What Kubernetes makes the ends of names of: no vowels, and no digits that look like some.
 const GENERATED: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
 
-/// Whose container it is, under this name or else that of its image's digest, of its pod's owner, or its own id; in this
+/// Whose container it is, under this name or else that of its pod's owner, of its image's digest, or its own id; in this
 /// order. `None` if not even that is a name.
 pub(crate) fn subject(container: &Container, name: Option<Name>) -> Option<Subject> {
     let image = IMAGE.iter().find_map(|key| container.annotations.get(*key)).cloned();
@@ -29,7 +29,7 @@ pub(crate) fn subject(container: &Container, name: Option<Name>) -> Option<Subje
     };
     // The names of Kubernetes have no underscore.
     let by_owner = || parsed(workload?.join("_"));
-    let name = name.or_else(by_digest).or_else(by_owner).or_else(|| parsed(container.id.clone()))?;
+    let name = name.or_else(by_owner).or_else(by_digest).or_else(|| parsed(container.id.clone()))?;
     let mut subject = Subject::new(name);
     subject.image.clone_from(&image);
     subject.workload = workload.map(|parts| parts.join("/"));
@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn a_recording_is_called_as_is_asked_or_by_digest_owner_or_id() {
+    fn a_recording_is_called_as_is_asked_or_by_owner_digest_or_id() {
         let mut container = Container::named("0a1b");
         let name = |container: &Container, given: Option<&str>| {
             subject(container, given.map(|text| text.parse().unwrap()))
@@ -94,7 +94,10 @@ mod tests {
         assert_eq!(name(&container, None).as_deref(), Some("shop_web_nginx"));
         let digest = "0a".repeat(32);
         container.annotations.insert(IMAGE[0].into(), format!("nginx@sha256:{digest}"));
+        assert_eq!(name(&container, None).as_deref(), Some("shop_web_nginx"));
+        container.annotations.remove("io.kubernetes.cri.sandbox-namespace");
         assert_eq!(name(&container, None), Some(format!("sha256-{digest}")));
+        container.annotations.insert("io.kubernetes.cri.sandbox-namespace".into(), "shop".into());
         assert_eq!(name(&container, Some("web")).as_deref(), Some("web"));
         let subject = subject(&container, None).unwrap();
         assert_eq!(subject.workload.as_deref(), Some("shop/web/nginx"));

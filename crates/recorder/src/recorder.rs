@@ -95,7 +95,9 @@ impl Recorder {
 
     fn listening(&self, is_exec: bool) -> Listening {
         let listening = Listening::new(Arc::clone(&self.counts), Arc::clone(&self.open), is_exec);
-        self.listeners().push(listening.listened());
+        let mut listeners = self.listeners();
+        listeners.retain(|listened| listened.strong_count() > 0);
+        listeners.push(listening.listened());
         listening
     }
 

@@ -90,17 +90,21 @@ impl Recording {
 
     /// Only the newest runs, at most so many of those that are kept apart: what older ones alone did is forgotten. Runs
     /// of which only a [part](Self::partially) was looked at come with the whole one before them, and do not count.
-    /// What was allowed by hand stays.
+    /// Where fewer whole ones are kept apart, those that were added up may have been, and stay. So does what was allowed
+    /// by hand.
     #[must_use]
     pub fn newest(&self, most: usize) -> Self {
         let mut whole = 0;
-        let runs = self.runs.iter().rev().take_while(|(_, facts)| {
-            let has_room = whole < most;
+        let mut runs = BTreeMap::new();
+        for (id, facts) in self.runs.iter().rev() {
+            if whole == most {
+                break;
+            }
             whole += usize::from(!facts.is_partial);
-            has_room
-        });
-        let runs = runs.map(|(id, facts)| (*id, facts.clone())).collect();
-        Self { runs, earlier: Earlier::default(), amended: self.amended.clone() }
+            runs.insert(*id, facts.clone());
+        }
+        let earlier = if whole < most { self.earlier.clone() } else { Earlier::default() };
+        Self { runs, earlier, amended: self.amended.clone() }
     }
 
     /// The runtimes that started them, as far as it is known.
@@ -202,11 +206,21 @@ impl Recording {
         for facts in added_up.values() {
             self.earlier.facts.join(facts);
         }
-        while self.runs.len() > MAX_RUNS
+        self.add_up(MAX_RUNS);
+    }
+
+    /// Adds the oldest runs up, until so many are kept apart.
+    pub(crate) fn add_up(&mut self, apart: usize) {
+        while self.runs.len() > apart
             && let Some((id, facts)) = self.runs.pop_first()
         {
             self.earlier.add(id, &facts);
         }
+    }
+
+    /// How many runs are kept apart.
+    pub(crate) fn apart(&self) -> usize {
+        self.runs.len()
     }
 
     pub(crate) fn facts(&self) -> impl Iterator<Item = &Facts> {

@@ -133,10 +133,12 @@ impl Runs {
         if let Some(known) = known {
             return attach(&known.recorder);
         }
+        let is_part = subject.unknown_only || container.is_exec() || kind == Kind::Violations;
         let new = Live {
             container: container.id.clone(),
             runtime: container.runtime.clone(),
-            subject: subject.clone(),
+            // Of a container whose start nobody has seen, and of one that only complains, this is a part.
+            subject: Subject { unknown_only: is_part, ..subject.clone() },
             kind,
             recorder: Recorder::new(),
             saved: AtomicU64::new(0),

@@ -123,14 +123,15 @@ impl Store {
         let mut adopted = Vec::new();
         let mut damaged = None;
         for (name, path) in self.unfinished()? {
-            match read_file(&path) {
-                Ok(Some(run)) => {
-                    let mut recording = read_file(&self.path(&name))?.unwrap_or_default();
-                    recording.merge(&run);
-                    self.replace(&directory, &name, &recording)?;
-                    adopted.push(name);
-                }
-                Ok(None) => {}
+            let adopt = || {
+                let Some(run) = read_file(&path)? else { return Ok(false) };
+                let mut recording = read_file(&self.path(&name))?.unwrap_or_default();
+                recording.merge(&run);
+                self.replace(&directory, &name, &recording).map(|()| true)
+            };
+            match adopt() {
+                Ok(true) => adopted.push(name),
+                Ok(false) => {}
                 Err(error) => damaged = Some(error),
             }
         }
@@ -214,7 +215,7 @@ impl Store {
     /// Writes a file anew; the directory is locked.
     fn write(&self, path: &Path, recording: &Recording, survives_power_loss: bool) -> Result<(), StoreError> {
         let unfinished = self.directory.join(UNFINISHED);
-        let text = recording.to_json();
+        let text = text_that_can_be_read(recording);
         let write = || {
             let mut options = OpenOptions::new();
             options.write(true).create(true).truncate(true).mode(0o600).custom_flags(no_follow());
@@ -295,6 +296,17 @@ fn no_follow() -> i32 {
 fn failed(step: &'static str, path: &Path) -> impl FnOnce(io::Error) -> StoreError + use<> {
     let path = path.to_owned();
     move |source| StoreError::File { step, path, source }
+}
+
+/// A recording as JSON: with its oldest runs added up where all of them apart would be more than is ever read.
+fn text_that_can_be_read(recording: &Recording) -> String {
+    let mut text = recording.to_json();
+    let mut smaller = recording.clone();
+    while text.len() > MAX_RECORDING_BYTES && smaller.apart() > 0 {
+        smaller.add_up(smaller.apart() / 2);
+        text = smaller.to_json();
+    }
+    text
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal as Forwarded, pidfd_open, pidfd_send_signal};
 use seccomp_agent_agent::{Agent, ResolveError, Socket};
 use seccomp_agent_launcher::{Ended, Event};
-use seccomp_agent_recorder::{Name, Recorder};
+use seccomp_agent_recorder::{Name, Recorder, RunId};
 use seccomp_agent_registry::{Container, Registry};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -167,7 +167,7 @@ struct Run {
 
 impl Run {
     fn start(runtime: Runtime, bundle: &Path) -> anyhow::Result<Self> {
-        let id = format!("record-{}", std::process::id());
+        let id = format!("record-{}", RunId::now());
         let mut command = Command::new(runtime.program());
         let child = command.arg("run").arg("--bundle").arg(bundle).arg(&id).spawn();
         let child = child.with_context(|| format!("executing {}", runtime.program()))?;
