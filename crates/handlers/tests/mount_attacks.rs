@@ -439,6 +439,20 @@ fn mounts_of_a_container_are_bounded() {
 }
 
 #[test]
+fn trees_are_bound_only_where_mounts_are_few() {
+    contained(
+        |_| (),
+        || {
+            let lines = || fs::read_to_string("/proc/thread-self/mountinfo").unwrap().lines().count();
+            let refused = (0..64).find_map(|_| mount("/", "a", "", BIND | MsFlags::MS_REC, "").err());
+            assert_eq!(refused, Some(Errno::NOSPC));
+            assert!((1024..=2 * 1024 + 64).contains(&lines()), "{} mounts", lines());
+            mount("x", "b", "tmpfs", NONE, "").unwrap();
+        },
+    );
+}
+
+#[test]
 fn a_container_without_a_procfs_gets_processes_only_and_no_sysfs() {
     contained(
         |root| {

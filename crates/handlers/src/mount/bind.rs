@@ -8,7 +8,11 @@ use super::file_system::attributes_of;
 use super::ours::{Made, Origin, Ours};
 use super::refuse;
 use super::request::Request;
+use super::table;
 use crate::emulate::Failure;
+
+/// Where there are more mounts in a namespace, trees are not bound: each time, their number can double.
+const MAX_TREE: usize = 1024;
 
 /// Shows what the caller can reach in another place as well. What is mounted below comes along, locked, or has to
 /// be absent (EINVAL): nothing that is covered comes to light.
@@ -30,6 +34,13 @@ pub(super) fn bind(
         },
     )?;
     let is_folder = is_folder(&source)?;
+    let _alone = ours.binding();
+    if recursive && table::parse(&namespace.table()?).len() > MAX_TREE {
+        call.note(|noted| {
+            noted.because("too many mounts to bind a tree of them");
+        });
+        return Err(Errno::NOSPC.into());
+    }
     if fstatfs(&source)?.f_type == PROC_SUPER_MAGIC && !Mounted::of(&source)?.is_root {
         return refuse(call, "the source is a part of procfs");
     }

@@ -31,7 +31,9 @@ impl Covers {
         let (mut is_there, mut read_only) = (false, true);
         for mount in mounts() {
             let children = || lines.iter().filter(|line| line.parent == mount.number && !own(line.number));
-            if !own(mount.number) && !is_hidden(mount, lines, &own) {
+            // One with processes only is none of the runtime's that a full one could follow, whoever remembers making it.
+            let is_theirs = !own(mount.number) && !mount.has_processes_only;
+            if is_theirs && !is_hidden(mount, lines, &own) {
                 is_there = true;
                 read_only &= mount.read_only;
             }
@@ -131,6 +133,13 @@ mod tests {
         assert_eq!(proc, ["kcore by 4 21", "sys by 3"]);
         let alone = "1 0 0:1 / / rw - overlay o rw\n20 1 0:3 / /mnt rw - proc p rw\n";
         assert_eq!(covers(FileSystem::Proc, &[20], alone), None);
+    }
+
+    #[test]
+    fn one_with_processes_only_leads_to_no_full_one_even_if_nobody_knows_who_made_it() {
+        let forgotten =
+            "1 0 0:1 / / rw - overlay o rw\n20 1 0:3 / /mnt rw - proc p rw,hidepid=2,subset=pid\n";
+        assert_eq!(covers(FileSystem::Proc, &[], forgotten), None);
     }
 
     #[test]

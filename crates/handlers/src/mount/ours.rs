@@ -49,6 +49,7 @@ pub(super) struct Ours {
     _namespace: OwnedFd,
     number: (u64, u64),
     made: Mutex<Vec<Made>>,
+    binding: Mutex<()>,
 }
 
 /// How many mounts there are at once in a namespace that were made for its container. Each is in the kernel's memory
@@ -85,7 +86,12 @@ impl Ours {
             ours
         } else {
             let namespace = fcntl_dupfd_cloexec(namespace.descriptor(), 0)?;
-            let ours = Arc::new(Self { _namespace: namespace, number, made: Mutex::default() });
+            let ours = Arc::new(Self {
+                _namespace: namespace,
+                number,
+                made: Mutex::default(),
+                binding: Mutex::default(),
+            });
             all.push(Arc::downgrade(&ours));
             ours
         };
@@ -139,6 +145,11 @@ impl Ours {
         namespace.attach(mount, target, || call.is_valid())?;
         all.push(Made { id: Mounted::of(mount)?.mount, ..made });
         Ok(())
+    }
+
+    /// Until it is dropped, nobody else binds in this namespace.
+    pub(super) fn binding(&self) -> MutexGuard<'_, ()> {
+        locked(&self.binding)
     }
 
     /// The numbers in the table of mounts that the container has made itself.

@@ -16,6 +16,8 @@ pub(super) struct Line {
     pub(super) is_shared: bool,
     /// The type of its file system.
     pub(super) kind: Vec<u8>,
+    /// Whether it is a procfs that shows processes and nothing else (`subset=pid`).
+    pub(super) has_processes_only: bool,
 }
 
 impl Line {
@@ -32,7 +34,10 @@ pub(super) fn parse(table: &[u8]) -> Vec<Line> {
 
 fn line(text: &str) -> Option<Line> {
     let (mount, file_system) = text.split_once(" - ")?;
-    let kind = file_system.split(' ').next()?.as_bytes().to_vec();
+    let mut of_file_system = file_system.split(' ');
+    let kind = of_file_system.next()?.as_bytes().to_vec();
+    let options = of_file_system.nth(1).unwrap_or_default();
+    let has_processes_only = options.split(',').any(|option| option == "subset=pid");
     let mut fields = mount.split(' ');
     let number = fields.next()?.parse().ok()?;
     let parent = fields.next()?.parse().ok()?;
@@ -41,7 +46,7 @@ fn line(text: &str) -> Option<Line> {
     let at = unescaped(fields.next()?);
     let read_only = fields.next()?.split(',').any(|flag| flag == "ro");
     let is_shared = fields.any(|field| field.starts_with("shared:"));
-    Some(Line { number, parent, root, at, read_only, is_shared, kind })
+    Some(Line { number, parent, root, at, read_only, is_shared, kind, has_processes_only })
 }
 
 /// Blanks and backslashes are written as `\ooo`.
@@ -64,7 +69,7 @@ mod tests {
     #[test]
     fn lines_are_taken_apart() {
         let table = b"36 35 98:0 /m\\0401 /a\\134b rw,noatime shared:7 master:1 - ext3 /dev/root rw,x\n\
-                      37 36 0:5 / /proc ro,nosuid - proc proc rw\n\
+                      37 36 0:5 / /proc ro,nosuid - proc proc rw,subset=pid\n\
                       nonsense\n38 36 0:5 / /x rw master:7 propagate_from:2 - fuse.y y rw\n";
         let lines = parse(table);
         assert_eq!(lines.len(), 3);
@@ -73,6 +78,7 @@ mod tests {
         assert_eq!((&first.root[..], &first.at[..]), (&b"/m 1"[..], &b"/a\\b"[..]));
         assert_eq!((first.read_only, first.is_shared, &first.kind[..]), (false, true, &b"ext3"[..]));
         assert_eq!((lines[1].read_only, lines[1].is_shared, &lines[1].kind[..]), (true, false, &b"proc"[..]));
+        assert!(lines[1].has_processes_only && !first.has_processes_only);
         assert_eq!((lines[2].is_shared, &lines[2].kind[..]), (false, &b"fuse.y"[..]));
     }
 }
