@@ -82,15 +82,17 @@ struct Effort {
     calls: u32,
     /// What bounds are multiplied with.
     slack: f64,
+    /// How often to measure what breaks a bound, until it holds.
+    attempts: u32,
 }
 
 impl Effort {
     /// A short run where CI asks for one: enough to catch what is badly wrong on a machine that does other work.
     fn asked_for() -> Self {
         if std::env::var("CI").is_ok_and(|ci| ci == "true") {
-            Self { rounds: 5, calls: 5_000, slack: 1.5 }
+            Self { rounds: 5, calls: 5_000, slack: 1.5, attempts: 3 }
         } else {
-            Self { rounds: 9, calls: 20_000, slack: 1.0 }
+            Self { rounds: 9, calls: 20_000, slack: 1.0, attempts: 1 }
         }
     }
 }
@@ -106,31 +108,36 @@ fn main() -> anyhow::Result<ExitCode> {
     }
 }
 
+/// What measures, and adds its figures.
+type Benchmark = fn(Effort, &mut Report) -> anyhow::Result<()>;
+
 fn measure(name: Option<Name>, output: Output) -> anyhow::Result<ExitCode> {
     let effort = Effort::asked_for();
     let wanted = |which| name.is_none_or(|name| name == which);
     seccomp_agent_agent::raise_descriptor_limit();
     let mut report = Report::new(effort.slack, output == Output::Text);
-    if wanted(Name::RoundTrip) {
-        round_trip::measure(effort, &mut report)?;
-    }
-    if wanted(Name::Recording) {
-        recording::measure(effort, &mut report)?;
-    }
-    if wanted(Name::Emulated) {
-        emulated::measure(effort, &mut report)?;
-    }
-    if wanted(Name::Throughput) {
-        throughput::measure(effort, &mut report)?;
-    }
-    if wanted(Name::Start) {
-        start::measure(effort, &mut report)?;
-    }
-    if wanted(Name::Idle) {
-        idle::measure(&mut report)?;
+    let all: [(Name, Benchmark); 6] = [
+        (Name::RoundTrip, round_trip::measure),
+        (Name::Recording, recording::measure),
+        (Name::Emulated, emulated::measure),
+        (Name::Throughput, throughput::measure),
+        (Name::Start, start::measure),
+        (Name::Idle, |_, report| idle::measure(report)),
+    ];
+    for (_, benchmark) in all.into_iter().filter(|(name, _)| wanted(*name)) {
+        let before = report.len();
+        benchmark(effort, &mut report)?;
+        for _ in 1..effort.attempts {
+            if report.holds_from(before) {
+                break;
+            }
+            // What else the machine does falls on one of several attempts; what is slow is slow in all.
+            report.again(before);
+            benchmark(effort, &mut report)?;
+        }
     }
     if output == Output::Json {
         println!("{}", report.to_json()?);
     }
-    Ok(if report.holds() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if report.holds_from(0) { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

@@ -85,9 +85,20 @@ impl Report {
         self.figures.push(Figure { group, name, value, unit, ratio, bound: limit, holds });
     }
 
-    /// Whether every figure is within its bound.
-    pub fn holds(&self) -> bool {
-        self.figures.iter().all(|figure| figure.holds)
+    /// How many figures there are.
+    pub fn len(&self) -> usize {
+        self.figures.len()
+    }
+
+    /// Whether every figure is within its bound, from this one on.
+    pub fn holds_from(&self, first: usize) -> bool {
+        self.figures[first..].iter().all(|figure| figure.holds)
+    }
+
+    /// Forgets the figures from this one on, which are measured again.
+    pub fn again(&mut self, first: usize) {
+        self.figures.truncate(first);
+        self.heading("a bound is broken: measured again");
     }
 
     pub fn to_json(&self) -> serde_json::Result<String> {
