@@ -27,11 +27,13 @@
 
 mod cgroup;
 mod identity;
+mod manifest;
 mod pod;
 mod pods;
 mod watch;
 
 pub use cgroup::pod_uids;
 pub use identity::Identity;
+pub use manifest::{FetchError, ManifestError, fetch, parse_manifest};
 pub use pods::Pods;
 pub use watch::{connect, node_name, watch};
