@@ -1,5 +1,5 @@
 use std::ffi::CStr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
@@ -51,11 +51,6 @@ impl MountNamespace {
     /// Whether it is the agent's own.
     pub fn is_ours(&self) -> Result<bool, Error> {
         Ok(self.home.is_in(NamespaceKind::Mount, &self.fd)?)
-    }
-
-    /// The namespace itself.
-    pub const fn descriptor(&self) -> &OwnedFd {
-        &self.fd
     }
 
     /// All its mounts, whatever root the caller has: the content of a `mountinfo` (`proc_pid_mountinfo(5)`), whose
@@ -182,6 +177,18 @@ fn read_table(file: &OwnedFd) -> Result<Vec<u8>, Errno> {
 impl PidNamespace {
     pub(crate) const fn new(fd: OwnedFd) -> Self {
         Self(fd)
+    }
+}
+
+impl AsFd for PidNamespace {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl AsFd for MountNamespace {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
     }
 }
 

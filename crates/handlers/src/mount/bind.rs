@@ -1,10 +1,11 @@
 use std::os::fd::OwnedFd;
 
 use rustix::fs::{FileType, OFlags, PROC_SUPER_MAGIC, fstat, fstatfs};
-use seccomp_agent_nsenter::{Caller, Capabilities, Extent, MountNamespace, Mounted, lock_tree};
+use seccomp_agent_nsenter::{Capabilities, Extent, Mounted, lock_tree};
 use seccomp_agent_registry::{Call, Errno, Verdict};
 
 use super::file_system::attributes_of;
+use super::mounter::Mounter;
 use super::ours::{Made, Origin, Ours};
 use super::refuse;
 use super::request::Request;
@@ -18,14 +19,13 @@ const MAX_TREE: usize = 1024;
 /// be absent (EINVAL): nothing that is covered comes to light.
 pub(super) fn bind(
     call: &Call<'_>,
-    caller: &Caller,
-    namespace: &MountNamespace,
+    mounter: &Mounter,
     request: &Request,
     recursive: bool,
 ) -> Result<Verdict, Failure> {
     let source = request.source.as_deref().filter(|source| !source.is_empty()).ok_or(Errno::INVAL)?;
-    let ours = Ours::of(call, namespace)?;
-    let (target, source) = caller.act(
+    let (ours, namespace) = (Ours::of(call, mounter)?, &mounter.namespace);
+    let (target, source) = mounter.caller.act(
         || call.is_valid(),
         Capabilities::empty(),
         |scene| {

@@ -8,9 +8,10 @@ use seccomp_agent_nsenter::Capabilities;
 use seccomp_agent_registry::{Call, Errno, Verdict};
 
 use super::table::Table;
-use super::{BY_MOUNT, descriptor, enter, hand_in, refuse, too_long_is_invalid};
+use super::{BY_MOUNT, descriptor, hand_in, refuse, too_long_is_invalid};
 use crate::emulate::Failure;
 use crate::mount::file_system::{FileSystem, FileSystemGrant};
+use crate::mount::mounter::Mounter;
 use crate::mount::ours::Ours;
 use crate::mount::setting::Setting;
 
@@ -40,15 +41,23 @@ enum Command {
 /// `fsopen(2)` of a file system that is granted.
 pub(super) fn open(call: &Call<'_>, table: &Table, grants: &[FileSystemGrant]) -> Result<Verdict, Failure> {
     let kind = call.memory().c_string(call.arg(0), MAX_KIND).map_err(too_long_is_invalid)?;
-    let Some(kind) = grants.iter().map(|grant| grant.kind).find(|granted| granted.name() == kind.as_c_str())
-    else {
+    let Some(grant) = grants.iter().find(|grant| grant.kind.name() == kind.as_c_str()) else {
         return Ok(Verdict::Continue);
     };
-    let Some((caller, namespace)) = enter(call)? else { return Ok(Verdict::Continue) };
+    let kind = grant.kind;
+    let Some(mounter) = Mounter::enter(call)?.filter(|mounter| grant.is_for(mounter)) else {
+        return Ok(Verdict::Continue);
+    };
+    let is_ours = mounter.namespace.is_ours()?;
+    let setting = || Setting::of(call, &mounter, &*Ours::of(call, &mounter)?, kind);
+    // What it is refused, the kernel refuses it when the file system is made.
+    if mounter.is_capable && setting().map_or(true, |setting| setting.is_left_to_the_kernel(&mounter)) {
+        return Ok(Verdict::Continue);
+    }
     call.note(|noted| {
         noted.asks(format_args!("type={}", kind.name().to_string_lossy())).because("listed");
     });
-    if namespace.is_ours()? {
+    if is_ours {
         return refuse(call, "the caller is in the agent's own mount namespace");
     }
     let flags = u64::from(call.int_arg(1).cast_unsigned());
@@ -62,16 +71,8 @@ pub(super) fn open(call: &Call<'_>, table: &Table, grants: &[FileSystemGrant]) -
         });
         return Err(Errno::NOSYS.into());
     }
-    let ours = Ours::of(call, &namespace)?;
-    let setting = Setting::of(call, &caller, &namespace, &ours, kind)?;
-    let file = caller.act(
-        || call.is_valid(),
-        Capabilities::SYS_ADMIN,
-        |scene| {
-            setting.enter(scene)?;
-            setting.open_context(scene)
-        },
-    )?;
+    let setting = setting()?;
+    let file = setting.act(call, &mounter, |_| Ok(()), |scene, ()| setting.open_context(scene))?;
     let handle = table.insert_context(file, kind, setting.is_processes_only)?;
     hand_in(call, handle.as_fd(), flags & CLOEXEC != 0)
 }
@@ -82,8 +83,8 @@ pub(super) fn configure(
     table: &Table,
     grants: &[FileSystemGrant],
 ) -> Result<Verdict, Failure> {
-    let Some((caller, namespace)) = enter(call)? else { return Ok(Verdict::Continue) };
-    let handle = descriptor(&caller, call.int_arg(0));
+    let Some(mounter) = Mounter::enter(call)? else { return Ok(Verdict::Continue) };
+    let handle = descriptor(&mounter.caller, call.int_arg(0));
     let Some(context) = handle.and_then(|handle| table.context(handle)) else {
         return Ok(Verdict::Continue);
     };
@@ -98,23 +99,21 @@ pub(super) fn configure(
             command => noted.asks(format_args!("command={command:?}")),
         };
     });
-    let grant = grants.iter().find(|grant| grant.kind == context.kind).ok_or(Errno::PERM)?;
+    let grant = grants
+        .iter()
+        .find(|grant| grant.kind == context.kind && grant.is_for(&mounter))
+        .ok_or(Errno::PERM)?;
     if !command.is_for(grant, context.is_processes_only)? {
         return Ok(Verdict::Return(0));
     }
     let file = context.file.as_fd();
-    if command.makes() {
-        let ours = Ours::of(call, &namespace)?;
-        let setting = Setting::of(call, &caller, &namespace, &ours, context.kind)?;
-        caller.act(
-            || call.is_valid(),
-            Capabilities::SYS_ADMIN,
-            |scene| {
-                setting.enter(scene)?;
-                command.carry_out(file)
-            },
-        )?;
+    if command.makes() || mounter.is_foreign() {
+        // Ids among the options are numbers of the caller's user namespace.
+        let ours = Ours::of(call, &mounter)?;
+        let setting = Setting::of(call, &mounter, &ours, context.kind)?;
+        setting.act(call, &mounter, |_| Ok(()), |_, ()| command.carry_out(file))?;
     } else {
+        let caller = &mounter.caller;
         caller.act(|| call.is_valid(), Capabilities::empty(), |_| command.carry_out(file))?;
     }
     Ok(Verdict::Return(0))

@@ -4,13 +4,14 @@ use std::sync::Arc;
 
 use rustix::fs::{AtFlags, Mode, OFlags, openat};
 use rustix::mount::{FsMountFlags, MountAttrFlags, MoveMountFlags, fsmount};
-use seccomp_agent_nsenter::{Caller, Capabilities, Error, MountNamespace, change_detached_mount};
+use seccomp_agent_nsenter::{Capabilities, Error, change_detached_mount};
 use seccomp_agent_registry::{Arch, Call, Errno, Fields, Layout, Verdict};
 
 use super::table::{DetachedMount, Table};
-use super::{descriptor, enter, hand_in, refuse};
+use super::{descriptor, hand_in, refuse};
 use crate::emulate::Failure;
 use crate::mount::file_system::FileSystemGrant;
+use crate::mount::mounter::Mounter;
 use crate::mount::ours::{Made, Origin, Ours};
 use crate::mount::setting::Setting;
 
@@ -29,8 +30,8 @@ const PROPAGATIONS: [u64; 3] = [0, 1 << 18, 1 << 19];
 
 /// `fsmount(2)`. What the container is not to see is covered before it gets the mount.
 pub(super) fn make(call: &Call<'_>, table: &Table, grants: &[FileSystemGrant]) -> Result<Verdict, Failure> {
-    let Some((caller, namespace)) = enter(call)? else { return Ok(Verdict::Continue) };
-    let handle = descriptor(&caller, call.int_arg(0));
+    let Some(mounter) = Mounter::enter(call)? else { return Ok(Verdict::Continue) };
+    let handle = descriptor(&mounter.caller, call.int_arg(0));
     let Some(context) = handle.and_then(|handle| table.context(handle)) else {
         return Ok(Verdict::Continue);
     };
@@ -44,23 +45,23 @@ pub(super) fn make(call: &Call<'_>, table: &Table, grants: &[FileSystemGrant]) -
     if !FsMountFlags::FSMOUNT_CLOEXEC.contains(flags) {
         return Err(Errno::INVAL.into());
     }
-    let grant = grants.iter().find(|grant| grant.kind == kind).ok_or(Errno::PERM)?;
-    let ours = Ours::of(call, &namespace)?;
-    let setting = Setting::of(call, &caller, &namespace, &ours, kind)?;
+    let grant =
+        grants.iter().find(|grant| grant.kind == kind && grant.is_for(&mounter)).ok_or(Errno::PERM)?;
+    let ours = Ours::of(call, &mounter)?;
+    let setting = Setting::of(call, &mounter, &ours, kind)?;
     if setting.is_processes_only && !context.is_processes_only {
         return refuse(call, "the container has no procfs any more that would tell what to cover");
     }
     let forced = kind.forced(grant.allow) | setting.forced();
-    let mount = caller.act(
-        || call.is_valid(),
-        Capabilities::SYS_ADMIN,
-        |scene| {
-            setting.enter(scene)?;
-            fsmount(context.file.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, asked | forced)
-        },
+    let attributes = setting.first(asked, forced);
+    let mount = setting.act(
+        call,
+        &mounter,
+        |_| Ok(()),
+        |_, ()| fsmount(context.file.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes),
     )?;
-    let (mount, is_locked) = setting.cover(mount, &namespace)?;
-    let root = caller.act(
+    let (mount, is_locked) = setting.cover(mount, &mounter.namespace, asked)?;
+    let root = mounter.caller.act(
         || call.is_valid(),
         Capabilities::empty(),
         |_| {
@@ -69,6 +70,7 @@ pub(super) fn make(call: &Call<'_>, table: &Table, grants: &[FileSystemGrant]) -
         },
     )?;
     let made = Made { is_locked, ..Made::of(Origin::FileSystem(kind), forced) };
+    let made = Made { needs_sys_admin: grant.needs_sys_admin, ..made };
     let mount = table.insert_mount(mount, made)?;
     let handed = hand_in(call, root.as_fd(), flags.contains(FsMountFlags::FSMOUNT_CLOEXEC));
     if handed.is_err() {
@@ -84,7 +86,7 @@ pub(super) fn change(call: &Call<'_>, table: &Table) -> Result<Verdict, Failure>
     if flags & by_descriptor == 0 || flags & !(by_descriptor | WITHOUT_EFFECT) != 0 {
         return Ok(Verdict::Continue);
     }
-    let Some((.., mount)) = named(call, table)? else { return Ok(Verdict::Continue) };
+    let Some((_, mount)) = named(call, table)? else { return Ok(Verdict::Continue) };
     let wanted = Attributes::read(call)?;
     call.note(|noted| {
         noted.asks(format_args!("set={:#x} clear={:#x}", wanted.set, wanted.clear));
@@ -110,7 +112,7 @@ pub(super) fn attach(call: &Call<'_>, table: &Table) -> Result<Verdict, Failure>
     if !flags.contains(MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH) || !known.contains(flags) {
         return Ok(Verdict::Continue);
     }
-    let Some((caller, namespace, mount)) = named(call, table)? else { return Ok(Verdict::Continue) };
+    let Some((mounter, mount)) = named(call, table)? else { return Ok(Verdict::Continue) };
     let path = call.memory().path(call.arg(3))?;
     call.note(|noted| {
         noted.path(&path).because("mounted for the container");
@@ -118,15 +120,18 @@ pub(super) fn attach(call: &Call<'_>, table: &Table) -> Result<Verdict, Failure>
     let mut lookup = AtFlags::empty();
     lookup.set(AtFlags::EMPTY_PATH, flags.contains(MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH));
     lookup.set(AtFlags::SYMLINK_NOFOLLOW, !flags.contains(MoveMountFlags::MOVE_MOUNT_T_SYMLINKS));
-    let target = caller.target(call.int_arg(2), &path, lookup)?;
-    let ours = Ours::of(call, &namespace)?;
-    let target =
-        caller.act(|| call.is_valid(), Capabilities::empty(), |scene| scene.open_mount_point(&target))?;
+    let target = mounter.caller.target(call.int_arg(2), &path, lookup)?;
+    let ours = Ours::of(call, &mounter)?;
+    let target = mounter.caller.act(
+        || call.is_valid(),
+        Capabilities::empty(),
+        |scene| scene.open_mount_point(&target),
+    )?;
     // Of two who move it, the first does.
     if !table.take_mount(&mount) {
         return Err(Errno::INVAL.into());
     }
-    match ours.attach(call, &namespace, &mount.file, &target, Vec::new(), mount.made) {
+    match ours.attach(call, &mounter.namespace, &mount.file, &target, Vec::new(), mount.made) {
         Ok(()) => Ok(Verdict::Return(0)),
         // Unmounted again: nobody can move it any more.
         Err(gone @ Failure::Act(Error::Gone)) => Err(gone),
@@ -138,17 +143,15 @@ pub(super) fn attach(call: &Call<'_>, table: &Table) -> Result<Verdict, Failure>
 }
 
 /// The detached mount that the call names by a descriptor and an empty path, its first arguments.
-fn named(
-    call: &Call<'_>,
-    table: &Table,
-) -> Result<Option<(Caller, MountNamespace, Arc<DetachedMount>)>, Failure> {
-    let Some((caller, namespace)) = enter(call)? else { return Ok(None) };
-    let root = descriptor(&caller, call.int_arg(0));
-    let Some(mount) = root.and_then(|root| table.mount(root)) else { return Ok(None) };
+fn named(call: &Call<'_>, table: &Table) -> Result<Option<(Mounter, Arc<DetachedMount>)>, Failure> {
+    let Some(mounter) = Mounter::enter(call)? else { return Ok(None) };
+    let root = descriptor(&mounter.caller, call.int_arg(0));
+    let mount = root.and_then(|root| table.mount(root)).filter(|mount| mount.made.is_for(&mounter));
+    let Some(mount) = mount else { return Ok(None) };
     // Null is empty as well, since Linux 6.11.
     let path = call.memory().optional_c_string(call.arg(1), 2);
     let is_empty = path.is_ok_and(|path: Option<CString>| path.is_none_or(|path| path.is_empty()));
-    Ok(is_empty.then_some((caller, namespace, mount)))
+    Ok(is_empty.then_some((mounter, mount)))
 }
 
 /// `struct mount_attr`.

@@ -16,7 +16,8 @@ use seccomp_agent_registry::{Call, Errno, ReadError, Verdict};
 
 use self::table::Table;
 use super::file_system::FileSystemGrant;
-use super::{enter, refuse};
+use super::mounter::Mounter;
+use super::refuse;
 use crate::emulate::Failure;
 
 /// Answers one of these calls.
@@ -35,7 +36,7 @@ pub(super) fn answer(call: &Call<'_>, grants: &[FileSystemGrant]) -> Result<Verd
 
 /// As on a kernel that has no such call: `mount(8)` then binds and remounts by `mount(2)`, which is granted.
 fn open_tree(call: &Call<'_>) -> Result<Verdict, Failure> {
-    match enter(call)? {
+    match Mounter::enter_incapable(call)? {
         Some(_) => {
             call.note(|noted| {
                 noted.because(BY_MOUNT);
