@@ -88,6 +88,13 @@ impl MountNamespace {
         if is_wanted { Ok(()) } else { Err(Error::Gone) }
     }
 
+    /// Moves a mount of the namespace, with all that is mounted on it, by descriptors as [`attach`](Self::attach) does.
+    pub fn move_mount(&self, mount: impl AsFd, target: impl AsFd) -> Result<(), Error> {
+        let by_descriptors =
+            MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+        self.inside(|| move_mount(mount, c"", target, c"", by_descriptors))
+    }
+
     /// A copy of what `source` is in the namespace and of everything mounted below it, attached nowhere and private.
     pub fn copy_tree(&self, source: impl AsFd) -> Result<OwnedFd, Error> {
         let clone = OpenTreeFlags::OPEN_TREE_CLONE

@@ -33,7 +33,23 @@ pub(super) fn bind(
             Ok((target, scene.mount_point(source, OFlags::empty())?))
         },
     )?;
-    let is_folder = is_folder(&source)?;
+    let (mount, made) = copy(call, mounter, &ours, &source, recursive)?;
+    if is_folder(&source)? != is_folder(&target)? {
+        return Err(Errno::NOTDIR.into());
+    }
+    ours.attach(call, namespace, &mount, &target, Vec::new(), made)?;
+    Ok(Verdict::Return(0))
+}
+
+/// A copy of what is mounted at `source`, which is attached nowhere.
+pub(super) fn copy(
+    call: &Call<'_>,
+    mounter: &Mounter,
+    ours: &Ours,
+    source: &OwnedFd,
+    recursive: bool,
+) -> Result<(OwnedFd, Made), Failure> {
+    let namespace = &mounter.namespace;
     let _alone = ours.binding();
     if recursive && table::parse(&namespace.table()?).len() > MAX_TREE {
         call.note(|noted| {
@@ -41,20 +57,16 @@ pub(super) fn bind(
         });
         return Err(Errno::NOSPC.into());
     }
-    if fstatfs(&source)?.f_type == PROC_SUPER_MAGIC && !Mounted::of(&source)?.is_root {
+    if fstatfs(source)?.f_type == PROC_SUPER_MAGIC && !Mounted::of(source)?.is_root {
         return refuse(call, "the source is a part of procfs");
     }
-    let copy = namespace.copy_tree(&source)?;
-    if is_folder != self::is_folder(&target)? {
-        return Err(Errno::NOTDIR.into());
-    }
+    let copy = namespace.copy_tree(source)?;
     let extent = if recursive { Extent::Tree } else { Extent::Mount };
-    let mount = if is_folder { lock_tree(copy, &[], extent)? } else { copy };
+    let mount = if is_folder(source)? { lock_tree(copy, &[], extent)? } else { copy };
     let made = Made::of(Origin::Bind, attributes_of(&mount)?);
-    ours.attach(call, namespace, &mount, &target, Vec::new(), made)?;
-    Ok(Verdict::Return(0))
+    Ok((mount, made))
 }
 
-fn is_folder(file: &OwnedFd) -> Result<bool, Errno> {
+pub(super) fn is_folder(file: &OwnedFd) -> Result<bool, Errno> {
     Ok(FileType::from_raw_mode(fstat(file)?.st_mode) == FileType::Directory)
 }

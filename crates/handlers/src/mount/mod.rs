@@ -6,6 +6,7 @@ mod covers;
 mod file_system;
 mod layers;
 mod mounter;
+mod moving;
 mod new;
 mod ours;
 mod remount;
@@ -21,15 +22,15 @@ use self::mounter::Mounter;
 use self::request::{Operation, Request};
 use crate::emulate::{Failure, emulate, helped};
 
-/// `mount(2)`, `umount(2)` and `umount2(2)`, of what is granted, and `fsopen(2)`, `fsconfig(2)`, `fsmount(2)`,
-/// `mount_setattr(2)` and `move_mount(2)` for new mounts. Everything else continues, but for `open_tree(2)` and overlays
-/// by `fsopen(2)`: ENOSYS, so that `mount(8)` does by `mount(2)` what it would do by them.
+/// `mount(2)`, `umount(2)` and `umount2(2)`, of what is granted, and `fsopen(2)`, `fspick(2)`, `fsconfig(2)`,
+/// `fsmount(2)`, `open_tree(2)`, `mount_setattr(2)` and `move_mount(2)`. Everything else continues, but for clones of what
+/// is no directory and overlays by `fsopen(2)`: ENOSYS, so that `mount(8)` does by `mount(2)` what it would do by them.
 ///
 /// **Grants** what takes `CAP_SYS_ADMIN`:
 /// - new mounts of listed file systems, made as the caller and in the caller's namespaces. They are nosuid and nodev,
 ///   and noexec where they show what is the kernel's, unless the grant says otherwise;
 /// - [binds](Self::with_binds) of what the caller can reach, with everything that is mounted on it;
-/// - remounting, unmounting and [propagation](Self::with_propagation) of the mounts that were made so.
+/// - remounting, moving, unmounting and [propagation](Self::with_propagation) of the mounts that were made so.
 ///
 /// What covers entries of the container's procfs and sysfs covers them in a new one, and cannot be taken off by
 /// anybody. A container that has no procfs at all gets one that has processes only (`subset=pid`); one that has no
@@ -95,9 +96,8 @@ impl Mount {
                 granted.is_some()
             }
             Operation::Bind { .. } => self.binds,
-            Operation::Remount { .. } => self.binds || !self.file_systems.is_empty(),
+            Operation::Remount { .. } | Operation::Move => self.binds || !self.file_systems.is_empty(),
             Operation::Propagation(_) => self.propagation,
-            Operation::Move => false,
         })?;
         let Some(request) = request else { return Ok(Verdict::Continue) };
         let Some(mounter) = Mounter::enter(call)? else { return Ok(Verdict::Continue) };
@@ -120,7 +120,8 @@ impl Mount {
             (Operation::Propagation(propagation), _) => {
                 remount::propagate(call, &mounter, &request, propagation)
             }
-            _ => Ok(Verdict::Continue),
+            (Operation::Move, _) => moving::move_by_path(call, &mounter, &request),
+            (Operation::New, None) => Ok(Verdict::Continue),
         }
     }
 
@@ -142,7 +143,7 @@ impl Handler for Mount {
             let outcome = match call.syscall().name() {
                 Some("mount") => self.mount(call),
                 Some("umount" | "umount2") => self.unmount(call),
-                _ => api::answer(call, &self.file_systems),
+                _ => api::answer(call, self),
             };
             helped(call, outcome)
         })

@@ -126,21 +126,12 @@ impl Ours {
     ) -> Result<(), Failure> {
         // Nobody unmounts meanwhile.
         let mut all = self.lock();
-        let mounted = Mounted::of(target)?;
-        let number = mounted.mount.number;
+        let number = Mounted::of(target)?.mount.number;
         // Whether a mount is shared does not change, for no container may do that.
         if !lines.iter().any(|line| line.number == number) || all.len() >= MAX_MOUNTS {
             lines = table::parse(&namespace.table()?);
         }
-        // The kernel's answer where it is in no namespace, or in another.
-        let on = lines.iter().find(|line| line.number == number).ok_or(Errno::INVAL)?;
-        if on.is_shared {
-            return refuse(call, "others would see it: what it would be mounted on is shared");
-        }
-        if on.at == b"/" && mounted.is_root {
-            // Whoever joins the namespace, the runtime and the agent included, would find it instead.
-            return refuse(call, "it would be mounted on the root of all");
-        }
+        check_place(call, &lines, target)?;
         if all.len() >= MAX_MOUNTS {
             forget_gone(&mut all, &mut lines);
         }
@@ -182,9 +173,25 @@ impl Made {
     }
 }
 
-fn number(namespace: &MountNamespace) -> Result<(u64, u64), Errno> {
+/// What tells a namespace from all others there are.
+pub(super) fn number(namespace: &MountNamespace) -> Result<(u64, u64), Errno> {
     let stat = fstat(namespace)?;
     Ok((stat.st_dev, stat.st_ino))
+}
+
+/// Whether something can be mounted on `target` in a namespace with these mounts.
+pub(super) fn check_place(call: &Call<'_>, lines: &[Line], target: &OwnedFd) -> Result<(), Failure> {
+    let place = Mounted::of(target)?;
+    // The kernel's answer where it is in no namespace, or in another.
+    let on = lines.iter().find(|line| line.number == place.mount.number).ok_or(Errno::INVAL)?;
+    if on.is_shared {
+        return refuse(call, "others would see it: what it would be mounted on is shared");
+    }
+    if on.at == b"/" && place.is_root {
+        // Whoever joins the namespace, the runtime and the agent included, would find it instead.
+        return refuse(call, "it would be mounted on the root of all");
+    }
+    Ok(())
 }
 
 /// Forgets what is mounted below a mount that has been detached with all of that.

@@ -7,12 +7,13 @@ use rustix::mount::{
 use seccomp_agent_nsenter::Capabilities;
 use seccomp_agent_registry::{Call, Errno, Verdict};
 
-use super::table::Table;
+use super::table::{Of, Table};
 use super::{BY_MOUNT, descriptor, hand_in, refuse, too_long_is_invalid};
 use crate::emulate::Failure;
 use crate::mount::file_system::{FileSystem, FileSystemGrant};
+use crate::mount::layers::Layers;
 use crate::mount::mounter::Mounter;
-use crate::mount::ours::Ours;
+use crate::mount::ours::{Ours, number};
 use crate::mount::setting::Setting;
 
 /// The longest name of a file system, the NUL included: a page.
@@ -73,7 +74,8 @@ pub(super) fn open(call: &Call<'_>, table: &Table, grants: &[FileSystemGrant]) -
     }
     let setting = setting()?;
     let file = setting.act(call, &mounter, |_| Ok(()), |scene, ()| setting.open_context(scene))?;
-    let handle = table.insert_context(file, kind, setting.is_processes_only)?;
+    let of = Of { kind, is_processes_only: setting.is_processes_only, is_picked: false };
+    let handle = table.insert_context(file, of, number(&mounter.namespace)?)?;
     hand_in(call, handle.as_fd(), flags & CLOEXEC != 0)
 }
 
@@ -89,8 +91,11 @@ pub(super) fn configure(
         return Ok(Verdict::Continue);
     };
     call.note(|noted| {
-        noted.asks(format_args!("type={}", context.kind.name().to_string_lossy())).because("listed");
+        noted.asks(format_args!("type={}", context.of.kind.name().to_string_lossy())).because("listed");
     });
+    if context.namespace != number(&mounter.namespace)? {
+        return refuse(call, "the context is for another mount namespace");
+    }
     let command = Command::read(call)?;
     call.note(|noted| {
         match &command {
@@ -101,16 +106,16 @@ pub(super) fn configure(
     });
     let grant = grants
         .iter()
-        .find(|grant| grant.kind == context.kind && grant.is_for(&mounter))
+        .find(|grant| grant.kind == context.of.kind && grant.is_for(&mounter))
         .ok_or(Errno::PERM)?;
-    if !command.is_for(grant, context.is_processes_only)? {
+    if !command.is_for(grant, context.of)? {
         return Ok(Verdict::Return(0));
     }
     let file = context.file.as_fd();
     if command.makes() || mounter.is_foreign() {
         // Ids among the options are numbers of the caller's user namespace.
         let ours = Ours::of(call, &mounter)?;
-        let setting = Setting::of(call, &mounter, &ours, context.kind)?;
+        let setting = Setting::of(call, &mounter, &ours, context.of.kind)?;
         setting.act(call, &mounter, |_| Ok(()), |_, ()| command.carry_out(file))?;
     } else {
         let caller = &mounter.caller;
@@ -146,10 +151,11 @@ impl Command {
 
     /// Whether there is anything to do. EINVAL for an option that the file system does not know or may not be told,
     /// EPERM for what would change it for others.
-    fn is_for(&self, grant: &FileSystemGrant, is_processes_only: bool) -> Result<bool, Errno> {
+    fn is_for(&self, grant: &FileSystemGrant, of: Of) -> Result<bool, Errno> {
         let (Self::Flag(key) | Self::Text(key, _)) = self else {
+            // Of one that is there for others as well, only the mount is changed.
             let changes_others = *self == Self::Reconfigure && !grant.kind.is_new();
-            return if changes_others { Err(Errno::PERM) } else { Ok(true) };
+            return if changes_others && !of.is_picked { Err(Errno::PERM) } else { Ok(!changes_others) };
         };
         let key = key.to_bytes();
         if FLAGS.contains(&key) {
@@ -159,9 +165,13 @@ impl Command {
         if key == b"source" && matches!(self, Self::Text(..)) {
             return Ok(true);
         }
-        grant.vet_one(key)?;
+        let option = grant.vet_one(key)?;
+        if of.is_picked && (key == b"subset" || Layers::has(&option)) {
+            // Neither is changed by a remount.
+            return Err(Errno::INVAL);
+        }
         // That is set already.
-        Ok(!(is_processes_only && key == b"subset"))
+        Ok(!(of.is_processes_only && key == b"subset"))
     }
 
     /// While acting: does it.
@@ -185,10 +195,14 @@ impl Command {
 mod tests {
     use super::*;
 
+    fn of(kind: FileSystem) -> Of {
+        Of { kind, is_processes_only: false, is_picked: false }
+    }
+
     fn asked(kind: FileSystem, key: &str) -> [Result<bool, Errno>; 2] {
         let key = CString::new(key).unwrap();
         let commands = [Command::Flag(key.clone()), Command::Text(key, c"1".into())];
-        commands.map(|command| command.is_for(&kind.into(), false))
+        commands.map(|command| command.is_for(&kind.into(), of(kind)))
     }
 
     #[test]
@@ -213,7 +227,7 @@ mod tests {
 
     #[test]
     fn what_others_see_is_not_reconfigured() {
-        let asked = |kind: FileSystem| Command::Reconfigure.is_for(&kind.into(), false);
+        let asked = |kind: FileSystem| Command::Reconfigure.is_for(&kind.into(), of(kind));
         assert_eq!(asked(FileSystem::Tmpfs), Ok(true));
         assert_eq!(asked(FileSystem::Sysfs), Err(Errno::PERM));
         assert_eq!(asked(FileSystem::Mqueue), Err(Errno::PERM));
@@ -222,6 +236,9 @@ mod tests {
     #[test]
     fn one_of_processes_only_stays_so() {
         let subset = Command::Text(c"subset".into(), c"".into());
-        assert_eq!(subset.is_for(&FileSystem::Proc.into(), true), Ok(false));
+        let processes = Of { is_processes_only: true, ..of(FileSystem::Proc) };
+        assert_eq!(subset.is_for(&FileSystem::Proc.into(), processes), Ok(false));
+        let picked = Of { is_picked: true, ..of(FileSystem::Proc) };
+        assert_eq!(subset.is_for(&FileSystem::Proc.into(), picked), Err(Errno::INVAL));
     }
 }
