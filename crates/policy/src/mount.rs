@@ -86,16 +86,30 @@ enum MountForm {
 }
 
 impl MountGrant {
-    pub(crate) const PROC: Self = Self::FileSystem(FileSystemGrant {
-        kind: FileSystem::Proc,
-        options: None,
-        allow: NOTHING,
-        needs_sys_admin: false,
-    });
+    /// The file system of this name, as `mount(2)` knows it.
+    pub(crate) fn file_system(name: &str) -> Result<Self, String> {
+        let kind = FileSystem::ALL.into_iter().find(|kind| kind.name().to_bytes() == name.as_bytes());
+        let unknown = || {
+            let names = FileSystem::ALL.map(|kind| kind.name().to_string_lossy().into_owned());
+            format!("{name:?} is no file system that can be granted; there are {}", names.join(", "))
+        };
+        kind.map(|kind| Self::FileSystem(kind.into())).ok_or_else(unknown)
+    }
 
-    /// Whether it grants a procfs.
-    pub(crate) fn is_proc(&self) -> bool {
-        matches!(self, Self::FileSystem(grant) if grant.kind == FileSystem::Proc)
+    /// Whether it grants a file system of the same kind.
+    pub(crate) fn is_kind_of(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::FileSystem(one), Self::FileSystem(other)) => one.kind == other.kind,
+            _ => self == other,
+        }
+    }
+
+    /// Leaves it to callers that have `CAP_SYS_ADMIN` in their own user namespace; whether it was for others too.
+    pub(crate) const fn restrict(&mut self) -> bool {
+        match self {
+            Self::FileSystem(grant) => !std::mem::replace(&mut grant.needs_sys_admin, true),
+            Self::Bind | Self::Propagation => false,
+        }
     }
 
     /// The handler of what is granted.
@@ -109,8 +123,6 @@ impl MountGrant {
         if grants.contains(&Self::Propagation) { mount.with_propagation() } else { mount }
     }
 }
-
-const NOTHING: Allowed = Allowed { suid: false, dev: false, exec: false };
 
 impl fmt::Display for MountGrant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
