@@ -9,7 +9,7 @@ use crate::observe::UNNOTIFIED;
 use crate::provenance::{Evidence, Provenance, Reason};
 use crate::recording::Recording;
 use crate::seen::Seen;
-use crate::target::Target;
+use crate::target::{GO, Target};
 use crate::watched::Watched;
 
 /// What kind of profile is made of a recording.
@@ -144,6 +144,11 @@ impl Enforce {
         }
         if recording.runtimes() != BTreeSet::from([EXACT]) {
             for name in UNNOTIFIED {
+                allow(name, Reason::Unnotified);
+            }
+        }
+        if recording.has_partial_run() {
+            for name in GO.iter().filter(|name| !UNNOTIFIED.contains(name)) {
                 allow(name, Reason::Unnotified);
             }
         }
@@ -333,6 +338,17 @@ mod tests {
             let (profile, why) = machine().under(Target::Crun).profile(&recorded(runtime, &[]));
             assert_eq!(allows(&profile, "futex"), expected, "{runtime}");
             assert_eq!(why.allowed.contains_key("futex"), expected, "{runtime}");
+        }
+    }
+
+    #[test]
+    fn what_a_profile_that_asks_about_the_unknown_alone_allows_is_allowed() {
+        for (recording, allowed) in [
+            (Recording::of_run(RunId::now(), Facts::default()), false),
+            (Recording::of_run(RunId::now(), Facts::default()).partially(), true),
+        ] {
+            let (profile, _) = machine().under(Target::Crun).profile(&recording);
+            assert_eq!(allows(&profile, "epoll_pwait"), allowed);
         }
     }
 
