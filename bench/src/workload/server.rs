@@ -13,11 +13,15 @@ use super::Workload;
 /// nginx, with one worker that serves a page.
 pub(super) struct Server {
     place: TempDir,
+    /// Once it has been started.
+    serving: Option<(Vec<UnixStream>, Container)>,
 }
 
-/// Connections that are kept open, each by a thread of its own, and requests of each.
+/// Connections that are kept open, each asking by a thread of its own.
 const CLIENTS: usize = 2;
-const REQUESTS: usize = 4_000;
+
+/// A piece of work, of all connections together.
+const REQUESTS: usize = 500;
 
 /// As small as many are that are not copied but sent by sendfile(2).
 const PAGE: usize = 8 << 10;
@@ -35,11 +39,11 @@ impl Server {
         let temporary = kinds.map(|kind| format!("{kind}_temp_path {at}/{kind};")).concat();
         let conf = format!(
             "daemon off; user root; worker_processes 1; pid {at}/pid; events {{}}
-            http {{ access_log off; sendfile on; keepalive_requests {REQUESTS}; {temporary}
+            http {{ access_log off; sendfile on; keepalive_requests 1000000; {temporary}
                 server {{ listen unix:{at}/socket; root {at}/www; }} }}"
         );
         std::fs::write(place.path().join("conf"), conf)?;
-        Ok(Self { place })
+        Ok(Self { place, serving: None })
     }
 
     fn socket(&self) -> PathBuf {
@@ -66,20 +70,21 @@ impl Workload for Server {
         ["/usr/sbin/nginx".into(), "-e".into(), log.into(), "-c".into(), conf.into()].into()
     }
 
-    /// From the first of many requests to the last answer.
-    fn work(&self, start: &dyn Fn() -> anyhow::Result<Container>) -> anyhow::Result<f64> {
-        let _container = start()?;
-        let mut clients = (0..CLIENTS).map(|_| self.connect()).collect::<anyhow::Result<Vec<_>>>()?;
-        for client in &mut clients {
-            ask(client, 1)?;
+    /// From the first request to the last answer.
+    fn work(&mut self, start: &dyn Fn() -> anyhow::Result<Container>) -> anyhow::Result<f64> {
+        if self.serving.is_none() {
+            let container = start()?;
+            let mut clients = (0..CLIENTS).map(|_| self.connect()).collect::<anyhow::Result<Vec<_>>>()?;
+            clients.iter_mut().try_for_each(|client| ask(client, 1))?;
+            self.serving = Some((clients, container));
         }
+        let clients = self.serving.iter_mut().flat_map(|(clients, _)| clients);
         let begin = Instant::now();
         std::thread::scope(|scope| {
             let asking: Vec<_> =
-                clients.iter_mut().map(|client| scope.spawn(|| ask(client, REQUESTS - 1))).collect();
-            let all =
-                asking.into_iter().map(|one| one.join().map_err(|_| anyhow::anyhow!("a client panicked"))?);
-            all.collect::<anyhow::Result<()>>()
+                clients.map(|client| scope.spawn(|| ask(client, REQUESTS / CLIENTS))).collect();
+            let mut all = asking.into_iter();
+            all.try_for_each(|one| one.join().map_err(|_| anyhow::anyhow!("a client panicked"))?)
         })?;
         Ok(begin.elapsed().as_secs_f64() * 1e3)
     }
