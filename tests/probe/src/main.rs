@@ -6,6 +6,7 @@
 mod callers;
 mod chmod;
 mod handover;
+mod work;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -85,6 +86,12 @@ enum Command {
         /// How many times
         count: Option<u64>,
     },
+    /// Does what programs in Rust do all day: threads, a channel, a socket, a file, a child
+    Work {
+        /// Be the child
+        #[arg(long)]
+        child: bool,
+    },
     /// Waits for ever
     Pause,
 }
@@ -99,6 +106,7 @@ fn main() -> anyhow::Result<()> {
         Command::KillCallers { children } => callers::kill(children),
         Command::StopCallers { times } => callers::stop_and_continue(times),
         Command::Spin { count } => callers::spin(count),
+        Command::Work { child } => work::run(child),
         Command::Pause => loop {
             std::thread::sleep(Duration::from_secs(3600));
         },
