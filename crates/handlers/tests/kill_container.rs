@@ -7,6 +7,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
 use std::sync::mpsc::channel;
+use std::time::{Duration, Instant};
 
 use nix::sched::{CloneFlags, unshare};
 use seccomp_agent_agent::{Config, Engine};
@@ -16,8 +17,8 @@ use seccomp_agent_notify::filter::Flags;
 use seccomp_agent_registry::{Container, Registry};
 
 /// What becomes of a container that makes a directory, if its init is said to be what `init` says of its shell's pid.
-/// All that it has started is gone then.
-fn ran(namespaces: CloneFlags, init: impl FnOnce(u32) -> u32) -> Output {
+/// All that it has started is gone then, of which one program would run for so many seconds.
+fn ran(seconds: u32, init: impl FnOnce(u32) -> u32) -> Output {
     let mut registry = Registry::new();
     for name in ["mkdir", "mkdirat"] {
         // Not every architecture has both.
@@ -26,11 +27,12 @@ fn ran(namespaces: CloneFlags, init: impl FnOnce(u32) -> u32) -> Output {
     let names: Vec<_> = registry.names().into_iter().collect();
     let (send, receive) = channel();
     std::thread::spawn(move || {
-        unshare(namespaces).unwrap();
+        unshare(CloneFlags::CLONE_NEWPID).unwrap();
         let listener = support::install(&names, Flags::empty());
         let mut shell = Command::new("/bin/busybox");
         // In a child of the shell; another one holds the output open for as long as it lives.
-        shell.args(["sh", "-c", "(sleep 1 & mkdir /tmp/never 2>&1; echo $?); exit 3"]);
+        let script = format!("(sleep {seconds} & mkdir /tmp/never 2>&1; echo $?); exit 3");
+        shell.args(["sh", "-c", &script]);
         send.send((listener, shell.stdout(Stdio::piped()).spawn().unwrap())).unwrap();
     });
     let (listener, shell): (_, Child) = receive.recv().unwrap();
@@ -43,15 +45,20 @@ fn ran(namespaces: CloneFlags, init: impl FnOnce(u32) -> u32) -> Output {
 
 #[test]
 fn a_container_is_killed_with_all_that_it_runs() {
-    let ran = ran(CloneFlags::CLONE_NEWPID, |shell| shell);
-    assert_eq!((ran.status.signal(), &*ran.stdout), (Some(9), &b""[..]));
+    let begin = Instant::now();
+    let ran = ran(600, |shell| shell);
+    assert!(begin.elapsed() < Duration::from_secs(300), "it was waited for");
+    assert_eq!(ran.status.signal(), Some(9));
+    // The caller's parent may have had a moment to see it killed; the call has not returned.
+    let said = String::from_utf8(ran.stdout).unwrap();
+    assert!(!said.contains("Operation not permitted"), "{said}");
 }
 
 #[test]
 fn who_is_not_the_containers_init_is_not_killed_and_the_call_fails() {
     let mut other = Command::new("/bin/busybox").args(["sleep", "1000"]).spawn().unwrap();
     for init in [0, std::process::id(), other.id(), 1] {
-        let ran = ran(CloneFlags::CLONE_NEWPID, |_| init);
+        let ran = ran(1, |_| init);
         let said = String::from_utf8(ran.stdout).unwrap();
         assert_eq!(ran.status.code(), Some(3), "{init}");
         assert!(said.contains("Operation not permitted") && said.ends_with("1\n"), "{init}: {said}");
