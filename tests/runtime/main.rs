@@ -14,6 +14,7 @@ mod emulation;
 mod handshake;
 mod metrics;
 mod mounting;
+mod mounting_alike;
 mod oci_runtime;
 mod peer;
 mod recorded;

@@ -75,6 +75,28 @@ impl Bundle {
         self
     }
 
+    /// Gives the container capabilities.
+    #[must_use]
+    pub fn with_capabilities(mut self, given: &[&str]) -> Self {
+        for set in ["bounding", "effective", "permitted"] {
+            if let Some(set) = self.config["process"]["capabilities"][set].as_array_mut() {
+                set.extend(given.iter().map(|capability| json!(capability)));
+            }
+        }
+        self
+    }
+
+    /// Mounts a sysfs, read-only.
+    #[must_use]
+    pub fn with_sysfs(mut self) -> Self {
+        let options = ["nosuid", "noexec", "nodev", "ro"];
+        if let Some(mounts) = self.config["mounts"].as_array_mut() {
+            mounts
+                .push(json!({"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": options}));
+        }
+        self
+    }
+
     /// Lets the container gain privileges by executing a set-user-id file.
     #[must_use]
     pub fn new_privileges(mut self) -> Self {

@@ -6,6 +6,8 @@
 mod callers;
 mod chmod;
 mod handover;
+mod mounts;
+mod statmount;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -85,6 +87,11 @@ enum Command {
         /// How many times
         count: Option<u64>,
     },
+    /// Mounts and unmounts, and says what each call returned
+    Mounts {
+        /// One a line: `mount`, `umount`, `new`, `table` or `stat`
+        steps: String,
+    },
     /// Waits for ever
     Pause,
 }
@@ -99,6 +106,7 @@ fn main() -> anyhow::Result<()> {
         Command::KillCallers { children } => callers::kill(children),
         Command::StopCallers { times } => callers::stop_and_continue(times),
         Command::Spin { count } => callers::spin(count),
+        Command::Mounts { steps } => mounts::carry_out(&steps),
         Command::Pause => loop {
             std::thread::sleep(Duration::from_secs(3600));
         },
