@@ -15,6 +15,8 @@ mod handshake;
 mod metrics;
 mod mounting;
 mod mounting_alike;
+mod mounting_attacks;
+mod mounting_programs;
 mod oci_runtime;
 mod peer;
 mod recorded;

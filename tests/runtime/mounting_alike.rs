@@ -133,7 +133,7 @@ probe mounts 'mount x p proc 0 -
 mount x s sysfs 1 -
 mount x q mqueue 0 -
 mount x t devpts 0 newinstance,ptmxmode=666,mode=620'
-test \"$(cat p/self/comm)\" = cat && echo own processes; test -e p/1/comm && ls p | grep -c '^[0-9]*$'
+test \"$(cat p/self/comm)\" = cat && echo own processes; ls p | grep -x 1
 cat p/1/comm; ls s/class/net; echo x > s/kernel/uevent_seqnum || echo read-only; ls q t
 grep -E ' /w/(p|s|q|t) ' /proc/self/mountinfo | cut -d' ' -f4,6-
 cd /; umount -l /w/p && umount /w/s && umount /w/q && umount /w/t && umount /w/merged && umount /w/d && umount /w/a

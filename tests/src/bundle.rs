@@ -131,6 +131,15 @@ impl Bundle {
         Ok(self)
     }
 
+    /// Leaves the container in the host's pid namespace.
+    #[must_use]
+    pub fn with_the_hosts_processes(mut self) -> Self {
+        if let Some(namespaces) = self.config["linux"]["namespaces"].as_array_mut() {
+            namespaces.retain(|namespace| namespace["type"] != "pid");
+        }
+        self
+    }
+
     /// Binds the host's `source` to `target`.
     #[must_use]
     pub fn bind(mut self, source: &Path, target: &str) -> Self {
@@ -140,6 +149,14 @@ impl Bundle {
             mounts.push(mount);
         }
         self
+    }
+
+    /// Shows a folder of programs and their libraries as `/usr`.
+    pub fn with_usr(self, usr: &Path) -> anyhow::Result<Self> {
+        for folder in ["lib", "lib64"] {
+            symlink(format!("usr/{folder}"), self.rootfs().join(folder))?;
+        }
+        Ok(self.bind(usr, "/usr"))
     }
 
     /// Covers entries of the container's procfs: a directory, a file, and one that is read-only.
