@@ -11,11 +11,12 @@ use serde_json::json;
 /// What the second container lacks.
 const PRIVILEGE: &str = "CAP_SYS_ADMIN";
 
-pub(crate) const NOTIFIED: [&str; 9] = [
+pub(crate) const NOTIFIED: [&str; 10] = [
     "mount",
     "umount",
     "umount2",
     "fsopen",
+    "fspick",
     "fsconfig",
     "fsmount",
     "mount_setattr",
@@ -144,12 +145,16 @@ grep -c ' /w/' /proc/self/mountinfo; true
 #[derive(Clone, Copy, Debug)]
 enum Kind {
     Runc,
+    RuncInUserNamespace,
     Crun,
     PodmanOverRunc,
     PodmanOverCrun,
     /// `seccomp-agent run`, which answers itself.
     Launcher,
 }
+
+/// User 0 of a container in a user namespace.
+const FIRST: u32 = 300_000;
 
 /// The output of the script in a container that has the privilege, or of one that is granted what it takes.
 fn run(kind: Kind, is_granted: bool) -> Ended {
@@ -159,6 +164,10 @@ fn run(kind: Kind, is_granted: bool) -> Ended {
     let script = format!("mkdir -p /w; cd /w\n{TREE}\nprobe mounts '{STEPS}'\n{LOOK}");
     let command = ["sh", "-c", &script];
     let bundle = Bundle::new(&bed).unwrap().with_sysfs().covering_proc().command(&command);
+    let bundle = match kind {
+        Kind::RuncInUserNamespace => bundle.user_namespace(FIRST).unwrap(),
+        _ => bundle,
+    };
     if let Kind::Launcher = kind {
         return launch(&bed, &bundle, is_granted.then_some(&*policy), &command);
     }
@@ -235,6 +244,11 @@ fn a_grant_is_as_good_as_the_privilege(kind: Kind) {
 #[test]
 fn a_grant_is_as_good_as_the_privilege_under_runc() {
     a_grant_is_as_good_as_the_privilege(Kind::Runc);
+}
+
+#[test]
+fn a_grant_is_as_good_as_the_privilege_under_runc_in_a_user_namespace() {
+    a_grant_is_as_good_as_the_privilege(Kind::RuncInUserNamespace);
 }
 
 #[test]

@@ -28,10 +28,11 @@ mkdir t/lower t/upper t/work; echo below > t/lower/file
 $mount -t overlay -o lowerdir=t/lower,upperdir=t/upper,workdir=t/work o o && cat o/file && $umount o
 $mount --bind t/lower b && cat b/file && $mount -o remount,bind,ro b && ! touch b/x 2>/dev/null && $umount b && echo bind
 $mount --rbind t b && $mount --make-private b && $mount --make-rslave b && $umount -l b && echo rbind
+$mount --move t b && grep -c ' /w/b rw' /proc/self/mountinfo && $mount --move b t
 $umount t && ! $umount t 2>/dev/null && ! $mount -t tmpfs x nothing 2>/dev/null && grep -c ' /w/' /proc/self/mountinfo
 ";
 
-const EVERYTHING_WORKS: &str = "proc\nsysfs\ndevpts\nmqueue\n711\n1\n1\nbelow\nbelow\nbind\nrbind\n0\n";
+const EVERYTHING_WORKS: &str = "proc\nsysfs\ndevpts\nmqueue\n711\n1\n1\nbelow\nbelow\nbind\nrbind\n1\n0\n";
 
 /// What a script prints in such a container, and what the agent has logged; with programs of a newer Debian.
 fn run(script: &str) -> (String, String) {
@@ -44,7 +45,8 @@ fn run_with(usr: &Path, script: &str) -> (String, String) {
     let policy = bed.path().join("policy.yaml");
     std::fs::write(&policy, POLICY).unwrap();
     let agent = Daemon::serve(&bed, &["--policy", policy.to_str().unwrap()]).unwrap();
-    let script = format!("mkdir /w; cd /w; mkdir p t o b\n{script}\ntrue");
+    // Older versions of util-linux keep a table of their own below the second.
+    let script = format!("mkdir /w /run; cd /w; mkdir p t o b\n{script}\ntrue");
     let bundle = Bundle::new(&bed).unwrap().with_sysfs().covering_proc();
     let bundle = bundle.with_usr(usr).unwrap().seccomp(profile::notifying(&NOTIFIED, agent.socket()));
     let runc = Runc::new(&bed).unwrap();
@@ -80,16 +82,17 @@ fn unshare_makes_a_user_namespace_in_which_everybody_mounts() {
     let script = "
         /usr/bin/unshare -r /bin/id -u
         /usr/bin/unshare -rm sh -c '/usr/bin/mount -t tmpfs x t && /usr/bin/mount --bind t b && echo mounted'
+        /usr/bin/unshare -rmpf --mount-proc sh -c 'ls /proc | grep -x 1; cat /proc/interrupts; ls /proc/bus'
         grep -c ' /w/' /proc/self/mountinfo
     ";
     let (said, log) = run(script);
-    assert_eq!(said, "0\nmounted\n0\n", "{log}");
+    assert_eq!(said, "0\nmounted\n1\n0\n", "{log}");
 }
 
 #[test]
 fn bubblewrap_makes_a_sandbox() {
     let script = "
-        /usr/bin/bwrap --unshare-user --unshare-pid --ro-bind / / --dev /dev --tmpfs /tmp --dir /tmp/x --symlink a /tmp/b \
+        /usr/bin/bwrap --unshare-user --unshare-pid --ro-bind / / --proc /proc --dev /dev --tmpfs /tmp --dir /tmp/x --symlink a /tmp/b \
             sh -c 'ls /tmp; touch /w/x 2>/dev/null || echo read-only; echo > /dev/null && echo devices'
     ";
     let (said, log) = run(script);

@@ -15,6 +15,8 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     ("registry", &["notify", "readarg", "syscall"]),
     ("recorder", &["registry", "profile", "syscall"]),
     ("handlers", &["registry", "nsenter"]),
+    ("kuberesolver", &["registry"]),
+    ("falco", &["registry"]),
     ("policy", &["registry", "handlers", "recorder", "syscall"]),
     ("profile", &["syscall"]),
     ("agent", &["registry", "notify", "syscall"]),

@@ -62,6 +62,9 @@ pub(crate) struct ServeArgs {
     /// How to choose the handlers of a container [default: none]
     #[arg(long, value_enum)]
     pub(crate) resolver: Option<ResolverKind>,
+    /// What the cluster calls this node, for the resolver `kubernetes` [default: `NODE_NAME` of the environment, or the host's name]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) node_name: Option<String>,
     /// Grant what this policy says; it is read again on SIGHUP and when it changes. Implies `--resolver policy`
     #[arg(long, value_name = "FILE")]
     pub(crate) policy: Option<PathBuf>,
@@ -173,6 +176,9 @@ pub(crate) enum ResolverKind {
     DemoBasic,
     /// What the policy given by `--policy` grants
     Policy,
+    /// The same, with what the cluster knows of a container's pod: labels, service account, owner, annotations.
+    /// Follows the pods of this node, as the pod that this runs in or by KUBECONFIG
+    Kubernetes,
 }
 
 /// How what was asked for is written.

@@ -24,8 +24,10 @@ pub(crate) struct Config {
     pub(crate) socket: PathBuf,
     /// How to choose handlers.
     pub(crate) resolver: ResolverKind,
-    /// What to grant; there if and only if the resolver is `policy`.
+    /// What to grant; there if the resolver is `policy`, and only if it is that or `kubernetes`.
     pub(crate) policy: Option<PathBuf>,
+    /// What the cluster calls this node, if that is said.
+    pub(crate) node_name: Option<String>,
     /// How to log.
     pub(crate) log_format: LogFormat,
     /// What to log.
@@ -64,7 +66,9 @@ pub(crate) enum ConfigError {
         source: tracing_subscriber::filter::ParseError,
     },
     /// The resolver and the policy do not go together.
-    #[error("the resolver `policy` takes a policy (--policy FILE), and a policy takes no other resolver")]
+    #[error(
+        "the resolver `policy` takes a policy (--policy FILE), and a policy takes the resolver `policy` or `kubernetes`"
+    )]
     Policy,
     /// The file is no configuration.
     #[error("the configuration {path:?} is wrong: {message}")]
@@ -83,6 +87,7 @@ pub(crate) struct File {
     socket: Option<PathBuf>,
     resolver: Option<ResolverKind>,
     policy: Option<PathBuf>,
+    node_name: Option<String>,
     log_format: Option<LogFormat>,
     log_level: Option<LogLevel>,
     metrics_bind_address: Option<SocketAddr>,
@@ -135,17 +140,21 @@ impl Config {
     pub(crate) fn load(args: &ServeArgs) -> Result<Self, ConfigError> {
         let file = args.config.as_deref().map_or_else(|| Ok(File::default()), File::read)?;
         // Who names another resolver does not want the file's policy.
-        let wants_policy = args.resolver.is_none_or(|resolver| resolver == ResolverKind::Policy);
+        let takes_policy = |resolver| matches!(resolver, ResolverKind::Policy | ResolverKind::Kubernetes);
+        let wants_policy = args.resolver.is_none_or(takes_policy);
         let policy = args.policy.clone().or(file.policy.filter(|_| wants_policy));
         let default = if policy.is_some() { ResolverKind::Policy } else { ResolverKind::None };
         let resolver = args.resolver.or(file.resolver).unwrap_or(default);
-        if policy.is_some() != (resolver == ResolverKind::Policy) {
+        if (policy.is_some() && !takes_policy(resolver))
+            || (policy.is_none() && resolver == ResolverKind::Policy)
+        {
             return Err(ConfigError::Policy);
         }
         Ok(Self {
             socket: args.socket.clone().or(file.socket).unwrap_or_else(|| DEFAULT_SOCKET.into()),
             resolver,
             policy,
+            node_name: args.node_name.clone().or(file.node_name),
             log_format: args.log_format.or(file.log_format).unwrap_or(LogFormat::Text),
             log_level: args.log_level.or(file.log_level).unwrap_or(LogLevel::Info),
             metrics_bind_address: args.metrics_bind_address.or(file.metrics_bind_address),
@@ -267,6 +276,10 @@ mod tests {
         assert_eq!(resolver(args(None, None)), Some(ResolverKind::None));
         assert_eq!(resolver(args(None, Some(ResolverKind::Policy))), None);
         assert_eq!(resolver(args(Some("/p.yaml"), Some(ResolverKind::DemoBasic))), None);
+        for policy in [Some("/p.yaml"), None] {
+            let kubernetes = Some(ResolverKind::Kubernetes);
+            assert_eq!(resolver(args(policy, kubernetes)), kubernetes);
+        }
     }
 
     #[test]

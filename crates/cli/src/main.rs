@@ -1,6 +1,7 @@
 //! The `seccomp-agent` binary: puts the crates together. What it does is in them.
 
 mod args;
+mod cluster;
 mod config;
 mod enforcing;
 mod inherited;

@@ -1,11 +1,13 @@
 //! `seccomp-agent policy`: what a policy says, without serving anybody.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use anyhow::Context;
 use clap::Subcommand;
+use seccomp_agent_kuberesolver::{fetch, parse_manifest};
 use seccomp_agent_policy::Policy;
-use seccomp_agent_registry::Container;
+use seccomp_agent_registry::{Container, Pod, Role};
 
 use crate::args::OutputFormat;
 
@@ -50,10 +52,19 @@ struct ExplainArgs {
     /// The pid of its init
     #[arg(long, default_value_t = 1)]
     pid: u32,
+    /// A pod that it is of: a manifest (YAML or JSON), or NAMESPACE/NAME for the API server
+    #[arg(long, value_name = "FILE|NAMESPACE/NAME")]
+    pod: Option<PathBuf>,
+    /// Its name in the pod [default: the pod's only container]
+    #[arg(long, value_name = "NAME", requires = "pod")]
+    container: Option<String>,
     /// How to write the explanation
     #[arg(long, value_enum, value_name = "FORMAT", default_value_t = OutputFormat::Text)]
     output: OutputFormat,
 }
+
+/// Where containerd says what a container is called in its pod.
+const CONTAINER_NAME: &str = "io.kubernetes.cri.container-name";
 
 /// Runs a subcommand of `policy`.
 #[allow(clippy::print_stdout)] // This is what the program is run for.
@@ -76,10 +87,48 @@ fn explain(args: &ExplainArgs) -> anyhow::Result<String> {
     container.annotations = args.annotations.iter().cloned().collect();
     container.metadata = args.metadata.join("\n");
     (container.pid, container.init_pid) = (args.pid, args.pid);
+    if let Some(named) = &args.pod {
+        let pod = pod(named)?;
+        let name = name_in(&pod, args.container.as_deref())?;
+        container.annotations.entry(CONTAINER_NAME.to_owned()).or_insert(name);
+        container.pod = Some(Arc::new(pod));
+    }
     let explanation = policy.resolve(&container).context("the container could not be served")?.explanation;
     match args.output {
         OutputFormat::Text => Ok(explanation.to_string()),
         OutputFormat::Json => Ok(serde_json::to_string_pretty(&explanation)?),
+    }
+}
+
+/// The pod of a manifest, or of the cluster.
+fn pod(named: &Path) -> anyhow::Result<Pod> {
+    let in_cluster = named.to_str().and_then(|name| name.split_once('/'));
+    match in_cluster {
+        Some((namespace, name)) if !named.exists() && !name.contains('/') && !namespace.is_empty() => {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+            Ok(runtime.block_on(fetch(namespace, name))?)
+        }
+        _ => {
+            let text =
+                std::fs::read_to_string(named).with_context(|| format!("reading {}", named.display()))?;
+            parse_manifest(&text).with_context(|| named.display().to_string())
+        }
+    }
+}
+
+/// What the container is called that is meant.
+fn name_in(pod: &Pod, said: Option<&str>) -> anyhow::Result<String> {
+    let names = || pod.containers.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+    match said {
+        Some(name) if pod.containers.contains_key(name) => Ok(name.to_owned()),
+        Some(name) => anyhow::bail!("the pod has no container {name:?}; there are {}", names()),
+        None => {
+            let mut regular = pod.containers.iter().filter(|(_, container)| container.role == Role::Regular);
+            match (regular.next(), regular.next()) {
+                (Some((name, _)), None) => Ok(name.clone()),
+                _ => anyhow::bail!("which of its containers? --container says: {}", names()),
+            }
+        }
     }
 }
 

@@ -50,6 +50,11 @@ impl CurrentPolicy {
         self.0.borrow().asks_for_runtime()
     }
 
+    /// Whether it looks at what only the cluster knows of a pod.
+    pub(crate) fn asks_for_pod(&self) -> bool {
+        self.0.borrow().asks_for_pod()
+    }
+
     /// What `container` gets. Says in the log which rule it is and what was asked for in vain.
     pub(crate) fn resolve(&self, container: &Container) -> Result<Resolved, ResolveError> {
         let policy = Arc::clone(&self.0.borrow());

@@ -7,6 +7,7 @@ use seccomp_agent_policy::{Fault, Policy};
 use seccomp_agent_registry::{Container, Errno, Registry};
 
 use crate::args::ResolverKind;
+use crate::cluster::Cluster;
 use crate::reload::CurrentPolicy;
 use crate::watching::Watching;
 
@@ -14,6 +15,7 @@ use crate::watching::Watching;
 pub(crate) struct Configured {
     handlers: Handlers,
     recorded: Option<Recorded>,
+    cluster: Option<Cluster>,
 }
 
 enum Handlers {
@@ -43,18 +45,32 @@ impl Configured {
     /// The resolver of this kind, with the policy that it may take.
     pub(crate) fn new(kind: ResolverKind, policy: Option<CurrentPolicy>) -> Self {
         let handlers = match (kind, policy) {
-            (ResolverKind::Policy, Some(policy)) => Handlers::Policy(policy),
+            (ResolverKind::Policy | ResolverKind::Kubernetes, Some(policy)) => Handlers::Policy(policy),
             (ResolverKind::DemoBasic, _) => Handlers::DemoBasic,
             // Without a policy the resolver is no `policy`: the configuration has seen to that.
-            (ResolverKind::None | ResolverKind::Policy, _) => Handlers::None,
+            (ResolverKind::None | ResolverKind::Policy | ResolverKind::Kubernetes, _) => Handlers::None,
         };
-        Self { handlers, recorded: None }
+        Self { handlers, recorded: None, cluster: None }
+    }
+
+    /// The same, with what the cluster knows of a container's pod.
+    pub(crate) fn in_cluster(self, cluster: Cluster) -> Self {
+        Self { cluster: Some(cluster), ..self }
     }
 
     /// The same, with recordings: of whom the policy says, or without one of whoever asks.
     pub(crate) fn recording(self, watching: Arc<Watching>) -> Result<Self, Fault> {
         let recorded = Some(Recorded { watching, asking: Policy::parse(ASKING)? });
         Ok(Self { recorded, ..self })
+    }
+
+    /// Whether what only the cluster knows of a pod matters.
+    fn asks_for_pod(&self) -> bool {
+        match (&self.handlers, &self.recorded) {
+            (Handlers::Policy(policy), _) => policy.asks_for_pod(),
+            (_, Some(Recorded { asking, .. })) => asking.asks_for_pod(),
+            _ => false,
+        }
     }
 
     /// The registry for `container`.
@@ -96,7 +112,14 @@ impl Configured {
 
 impl Resolver for Configured {
     fn resolve<'a>(&'a self, container: &'a Container) -> Resolving<'a> {
-        Box::pin(ready(self.registry(container).map(Arc::new)))
+        let Some(cluster) = &self.cluster else {
+            return Box::pin(ready(self.registry(container).map(Arc::new)));
+        };
+        Box::pin(async move {
+            let mut known = container.clone();
+            known.pod = cluster.pod_of(container, self.asks_for_pod()).await;
+            self.registry(&known).map(Arc::new)
+        })
     }
 
     fn asks_for_runtime(&self) -> bool {

@@ -5,7 +5,8 @@ use anyhow::Context;
 use seccomp_agent_agent::{Agent, Socket, raise_descriptor_limit};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::args::ServeArgs;
+use crate::args::{ResolverKind, ServeArgs};
+use crate::cluster::Cluster;
 use crate::config::{Config, DEFAULT_RECORDINGS};
 use crate::metrics::Metrics;
 use crate::reload::CurrentPolicy;
@@ -32,6 +33,9 @@ async fn run(config: &Config) -> anyhow::Result<()> {
     let violations = Violations::default();
     let watching = watching(config, policy.as_ref(), &violations)?;
     let mut resolver = Configured::new(config.resolver, policy);
+    if config.resolver == ResolverKind::Kubernetes {
+        resolver = resolver.in_cluster(Cluster::follow(config.node_name.as_deref()).await?);
+    }
     if let Some(watching) = &watching {
         resolver = resolver.recording(Arc::clone(watching))?;
         tokio::spawn(Arc::clone(watching).save());

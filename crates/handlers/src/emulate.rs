@@ -86,13 +86,18 @@ pub fn emulate_for(
     call: &Call<'_>,
     deed: impl FnOnce(&Call<'_>, &Caller) -> Result<Verdict, Failure>,
 ) -> Verdict {
-    emulate(call, |call| match deed(call, &open_caller(call)?) {
+    emulate(call, |call| helped(call, deed(call, &open_caller(call)?)))
+}
+
+/// What came of a call whose caller a helper may have had to act for: it continues if there was none.
+pub(crate) fn helped(call: &Call<'_>, outcome: Result<Verdict, Failure>) -> Result<Verdict, Failure> {
+    match outcome {
         Err(failure @ Failure::Act(Error::NoHelper { .. })) => {
             warn(call, failure);
             Ok(Verdict::Continue)
         }
         done => done,
-    })
+    }
 }
 
 /// The caller of a call, and the helper that acts for it if it is in a user namespace of its own.

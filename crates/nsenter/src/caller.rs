@@ -213,8 +213,8 @@ impl Caller {
     }
 
     pub(crate) fn scene_of_this_thread(&self) -> Scene<'_> {
-        let actor = Actor { capabilities: self.home.capabilities, fsuid: Some(self.credentials.fsuid) };
-        Scene::new(self, actor)
+        let (capabilities, fsuid) = (self.home.capabilities, Some(self.credentials.fsuid));
+        Scene::new(self, Actor { capabilities, fsuid, is_helper: false })
     }
 
     fn put_on(&self, capabilities: CapabilitySet) -> Result<(), (&'static str, Errno)> {

@@ -102,7 +102,7 @@ impl Helper {
         let outfit = self.outfit(caller).map_err(refused)?;
         let inside = self.maps.users.inside(credentials.fsuid.as_raw()).map(Uid::from_raw);
         let mut sets = self.capabilities;
-        let actor = Actor { capabilities: sets, fsuid: inside };
+        let actor = Actor { capabilities: sets, fsuid: inside, is_helper: true };
         // What is changed is not known until all of it has been.
         if outfit.ids.is_some() {
             self.worn.ids = None;

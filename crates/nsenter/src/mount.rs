@@ -1,5 +1,5 @@
 use std::ffi::CStr;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 
 use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, openat, openat2};
@@ -53,11 +53,6 @@ impl MountNamespace {
         Ok(self.home.is_in(NamespaceKind::Mount, &self.fd)?)
     }
 
-    /// The namespace itself.
-    pub const fn descriptor(&self) -> &OwnedFd {
-        &self.fd
-    }
-
     /// All its mounts, whatever root the caller has: the content of a `mountinfo` (`proc_pid_mountinfo(5)`), whose
     /// paths begin at the namespace's root.
     pub fn table(&self) -> Result<Vec<u8>, Error> {
@@ -91,6 +86,13 @@ impl MountNamespace {
             Ok(is_wanted)
         })?;
         if is_wanted { Ok(()) } else { Err(Error::Gone) }
+    }
+
+    /// Moves a mount of the namespace, with all that is mounted on it, by descriptors as [`attach`](Self::attach) does.
+    pub fn move_mount(&self, mount: impl AsFd, target: impl AsFd) -> Result<(), Error> {
+        let by_descriptors =
+            MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
+        self.inside(|| move_mount(mount, c"", target, c"", by_descriptors))
     }
 
     /// A copy of what `source` is in the namespace and of everything mounted below it, attached nowhere and private.
@@ -182,6 +184,18 @@ fn read_table(file: &OwnedFd) -> Result<Vec<u8>, Errno> {
 impl PidNamespace {
     pub(crate) const fn new(fd: OwnedFd) -> Self {
         Self(fd)
+    }
+}
+
+impl AsFd for PidNamespace {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+impl AsFd for MountNamespace {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
     }
 }
 

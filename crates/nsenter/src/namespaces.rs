@@ -1,14 +1,15 @@
 //! Namespaces of a caller other than the one of its mounts, for what a file system shows depends on them.
 
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use nix::sched::CloneFlags;
+use nix::sched::{CloneFlags, setns};
 use rustix::io::Errno;
 use rustix::process::{chroot, fchdir};
 
 use crate::caller::Caller;
 use crate::error::Error;
-use crate::home::{Home, join, join_mount_namespace};
+use crate::home::{Home, from_nix, join, join_mount_namespace};
+use crate::raw;
 use crate::scene::Scene;
 
 /// A kind of namespace that a [`Scene`] can be moved to.
@@ -62,6 +63,12 @@ impl Namespace {
     }
 }
 
+impl AsFd for Namespace {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
 impl Caller {
     /// The namespace of this kind that it is in.
     pub fn namespace(&self, kind: NamespaceKind) -> Result<Namespace, Error> {
@@ -70,20 +77,34 @@ impl Caller {
         let is_ours = self.home().is_in(kind, &fd).map_err(failed)?;
         Ok(Namespace { kind, fd, is_ours })
     }
+
+    /// Whether a namespace, of whatever kind, belongs to the user namespace that it is in: whether its capabilities
+    /// count there (`user_namespaces(7)`).
+    pub fn owns(&self, namespace: impl AsFd) -> Result<bool, Error> {
+        const ENTRY: &str = "ns/user";
+        let own = self.open_namespace(ENTRY)?;
+        let failed = |source| Error::Open { tid: self.tid(), entry: ENTRY, source };
+        let owner = raw::owner_of(namespace.as_fd()).map_err(failed)?;
+        let number = |file: &OwnedFd| rustix::fs::fstat(file).map(|stat| (stat.st_dev, stat.st_ino));
+        Ok(number(&own).map_err(failed)? == number(&owner).map_err(failed)?)
+    }
 }
 
 impl Scene<'_> {
-    /// Moves the acting thread to a namespace of the caller, until it goes home; the caller's root stays its root.
-    /// EPERM for a caller in another user namespace than ours.
+    /// Moves who acts to a namespace of the caller; the caller's root stays its root. A thread is there until it goes
+    /// home. A helper stays, so that it joins nothing but a mount namespace (else EPERM): all it does there is by
+    /// descriptors, and its next caller's may be another.
     pub fn join(&self, namespace: &Namespace) -> Result<(), Errno> {
-        if !self.caller().is_in_our_user_namespace() {
-            return Err(Errno::PERM);
-        }
+        let is_helper = self.actor().is_helper;
         self.with_own_capabilities(|| {
-            if namespace.kind != NamespaceKind::Mount {
-                return join(namespace.kind, &namespace.fd);
+            match namespace.kind {
+                NamespaceKind::Mount if is_helper => {
+                    setns(&namespace.fd, CloneFlags::CLONE_NEWNS).map_err(from_nix)?;
+                }
+                NamespaceKind::Mount => join_mount_namespace(&namespace.fd)?,
+                _ if is_helper => return Err(Errno::PERM),
+                other => return join(other, &namespace.fd),
             }
-            join_mount_namespace(&namespace.fd)?;
             fchdir(self.caller().root())?;
             chroot(c".")
         })

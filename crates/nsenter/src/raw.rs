@@ -3,7 +3,7 @@
 use std::ffi::c_void;
 use std::io::{IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::sync::atomic::{AtomicI32, Ordering};
 
 use nix::sys::signal::{SigSet, SigmaskHow, pthread_sigmask};
@@ -106,6 +106,18 @@ fn mount_setattr(
     let outcome =
         unsafe { libc::syscall(MOUNT_SETATTR, fd, c"".as_ptr(), flags, &raw const attributes, size) };
     if outcome == 0 { Ok(()) } else { Err(crate::home::from_nix(nix::Error::last())) }
+}
+
+/// The user namespace that a namespace belongs to (`ioctl_ns(2)`, `NS_GET_USERNS`).
+pub(crate) fn owner_of(namespace: BorrowedFd<'_>) -> Result<OwnedFd, Errno> {
+    const NS_GET_USERNS: libc::Ioctl = 0xb701;
+    // SAFETY: a plain system call without an argument; of what is no namespace it fails.
+    let owner = unsafe { libc::ioctl(namespace.as_raw_fd(), NS_GET_USERNS) };
+    if owner < 0 {
+        return Err(crate::home::from_nix(nix::Error::last()));
+    }
+    // SAFETY: the kernel has just opened it for us, and nobody else has it.
+    Ok(unsafe { OwnedFd::from_raw_fd(owner) })
 }
 
 /// Ends the calling thread, and nothing else of the process, at once.

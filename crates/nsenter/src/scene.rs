@@ -37,6 +37,8 @@ pub(crate) struct Actor {
     pub(crate) capabilities: CapabilitySets,
     /// The caller's user as the actor's user namespace numbers it, if it does.
     pub(crate) fsuid: Option<Uid>,
+    /// Whether it is a helper, which never leaves its user namespace again.
+    pub(crate) is_helper: bool,
 }
 
 /// A directory of the caller, and the name of something to be made there.

@@ -118,6 +118,7 @@ impl Family {
                 "umount",
                 "umount2",
                 "fsopen",
+                "fspick",
                 "fsconfig",
                 "fsmount",
                 "mount_setattr",

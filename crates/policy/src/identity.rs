@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use seccomp_agent_registry::Container;
+use seccomp_agent_registry::{Container, PodContainer};
 
 /// Something that is known of a container, by the name that templates have for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -40,17 +40,38 @@ impl Field {
     }
 }
 
-/// What the runtime says of a container, as far as it does.
+/// Where runtimes write which image a container is of: containerd, then CRI-O.
+const IMAGE: [&str; 2] = ["io.kubernetes.cri.image-name", "io.kubernetes.cri-o.ImageName"];
+
+/// What is known of a container: by its pod, where the cluster has told of that, else as far as the runtime says.
 pub(crate) fn identity(container: &Container) -> BTreeMap<Field, String> {
     let annotation = |keys: &[&str]| keys.iter().find_map(|key| container.annotations.get(*key)).cloned();
     let named = ANNOTATIONS.iter().filter_map(|(field, keys)| Some((*field, annotation(keys)?)));
     let pid = (container.init_pid != 0).then(|| (Field::Pid, container.init_pid.to_string()));
-    named.chain(pid).collect()
+    let pod = container.pod.iter();
+    let pod = pod.flat_map(|pod| [(Field::Namespace, pod.namespace.clone()), (Field::Pod, pod.name.clone())]);
+    named.chain(pid).chain(pod).collect()
+}
+
+/// What is known of a container in its pod.
+pub(crate) fn in_pod(container: &Container) -> Option<&PodContainer> {
+    let name = ANNOTATIONS.iter().find(|(field, _)| *field == Field::Container)?.1;
+    let name = name.iter().find_map(|key| container.annotations.get(*key))?;
+    container.pod.as_ref()?.containers.get(name)
+}
+
+/// The names that a container's image is known by, the most exact first.
+pub(crate) fn images(container: &Container) -> Vec<&str> {
+    let in_pod = in_pod(container).into_iter();
+    let in_pod = in_pod.flat_map(|known| known.image_id.iter().chain([&known.image]));
+    let annotated = IMAGE.iter().filter_map(|key| container.annotations.get(*key));
+    in_pod.chain(annotated).map(String::as_str).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use seccomp_agent_registry::{Pod, Role};
 
     #[test]
     fn a_pod_is_known_by_its_runtimes_annotations() {
@@ -61,5 +82,23 @@ mod tests {
         container.annotations.insert("io.kubernetes.container.name".into(), "web".into());
         let expected = [(Field::Pod, "nginx"), (Field::Container, "web"), (Field::Pid, "7")];
         assert_eq!(identity(&container), expected.map(|(field, value)| (field, value.to_owned())).into());
+    }
+
+    #[test]
+    fn what_the_cluster_says_comes_before_what_the_runtime_says() {
+        let mut container = Container::named("c");
+        container.annotations.insert("io.kubernetes.cri.sandbox-name".into(), "said".into());
+        container.annotations.insert("io.kubernetes.cri.container-name".into(), "nginx".into());
+        container.annotations.insert("io.kubernetes.cri.image-name".into(), "nginx:1".into());
+        assert_eq!(images(&container), ["nginx:1"]);
+        let mut pod = Pod::default();
+        (pod.name, pod.namespace) = ("web-0".into(), "shop".into());
+        let mut known = PodContainer::new(Role::Regular, "nginx");
+        known.image_id = Some("nginx@sha256:00".into());
+        pod.containers.insert("nginx".into(), known);
+        container.pod = Some(pod.into());
+        assert_eq!(identity(&container)[&Field::Pod], "web-0");
+        assert_eq!(identity(&container)[&Field::Namespace], "shop");
+        assert_eq!(images(&container), ["nginx@sha256:00", "nginx", "nginx:1"]);
     }
 }

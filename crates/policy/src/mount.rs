@@ -57,6 +57,9 @@ struct Detailed {
     /// What it may do that it may not otherwise.
     #[serde(default)]
     allow: Vec<Allow>,
+    /// Whether the caller must have `CAP_SYS_ADMIN` in its own user namespace; others fail with EPERM.
+    #[serde(default, rename = "need-cap-sys-admin")]
+    needs_sys_admin: bool,
 }
 
 /// What a mount may not do unless it is allowed.
@@ -83,8 +86,12 @@ enum MountForm {
 }
 
 impl MountGrant {
-    pub(crate) const PROC: Self =
-        Self::FileSystem(FileSystemGrant { kind: FileSystem::Proc, options: None, allow: NOTHING });
+    pub(crate) const PROC: Self = Self::FileSystem(FileSystemGrant {
+        kind: FileSystem::Proc,
+        options: None,
+        allow: NOTHING,
+        needs_sys_admin: false,
+    });
 
     /// Whether it grants a procfs.
     pub(crate) fn is_proc(&self) -> bool {
@@ -107,7 +114,7 @@ const NOTHING: Allowed = Allowed { suid: false, dev: false, exec: false };
 
 impl fmt::Display for MountGrant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self::FileSystem(FileSystemGrant { kind, options, allow }) = self else {
+        let Self::FileSystem(FileSystemGrant { kind, options, allow, needs_sys_admin }) = self else {
             return f.write_str(if *self == Self::Bind { "bind" } else { "propagation" });
         };
         f.write_str(&kind.name().to_string_lossy())?;
@@ -118,6 +125,9 @@ impl fmt::Display for MountGrant {
             if is_allowed {
                 write!(f, " {name}")?;
             }
+        }
+        if *needs_sys_admin {
+            f.write_str(" for callers with CAP_SYS_ADMIN")?;
         }
         Ok(())
     }
@@ -165,7 +175,12 @@ impl TryFrom<Detailed> for MountGrant {
         }
         let has = |allow| detailed.allow.contains(&allow);
         let allow = Allowed { suid: has(Allow::Suid), dev: has(Allow::Dev), exec: has(Allow::Exec) };
-        Ok(Self::FileSystem(FileSystemGrant { kind, options: detailed.options, allow }))
+        Ok(Self::FileSystem(FileSystemGrant {
+            kind,
+            options: detailed.options,
+            allow,
+            needs_sys_admin: detailed.needs_sys_admin,
+        }))
     }
 }
 

@@ -166,6 +166,11 @@ impl Policy {
         self.records() || self.0.rules.iter().any(|rule| rule.r#match.asks_for_runtime())
     }
 
+    /// Whether it looks at what only the cluster knows of a container's pod: labels, service account, owner, annotations.
+    pub fn asks_for_pod(&self) -> bool {
+        self.0.rules.iter().any(|rule| rule.r#match.asks_for_pod() || rule.honour.asks_for_pod())
+    }
+
     /// Whether containers may be recorded.
     pub fn records(&self) -> bool {
         self.0.rules.iter().any(Rule::records)

@@ -58,7 +58,7 @@ pub(crate) struct AnnotationKey(pub(crate) Key);
 pub enum Source {
     /// In `listenerMetadata` of the seccomp profile.
     Metadata,
-    /// In an annotation of the container.
+    /// In an annotation of the container, or of its pod.
     Annotation,
 }
 
@@ -162,7 +162,10 @@ pub(crate) fn requests(
     is_honoured: impl Fn(Source, Key) -> bool,
 ) -> (Vec<Request>, Honoured) {
     let metadata = metadata(container).map(|(key, value)| (Source::Metadata, key, key, value));
-    let annotations = container.annotations.iter().filter_map(|(key, value)| {
+    // Those of the pod, of which the container's are a part where the runtime passes them on.
+    let of_pod = container.pod.iter().flat_map(|pod| &pod.annotations);
+    let of_pod = of_pod.filter(|(key, _)| !container.annotations.contains_key(*key));
+    let annotations = of_pod.chain(&container.annotations).filter_map(|(key, value)| {
         let short = key.strip_prefix(PREFIX)?;
         Some((Source::Annotation, key.as_str(), short, value.as_str()))
     });

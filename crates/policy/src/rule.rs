@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_saphyr::Spanned;
 
 use crate::grant::{Glob, Grants};
-use crate::identity::{Field, identity};
+use crate::identity::{Field, identity, images};
 use crate::request::{AnnotationKey, Key, MetadataKey, Source, metadata};
 use crate::watch::{ComplainRule, RecordRule};
 
@@ -41,15 +41,27 @@ pub(crate) struct RuleName(pub(crate) String);
 /// Which containers a rule is for. Values are patterns: `*` stands for any characters, `?` for one.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub(crate) struct Match {
     /// The program that handed the container over, without its directory: `runc`, `crun`.
     runtime: Option<Glob>,
     /// The runtime's id of the container.
     id: Option<Glob>,
+    /// The namespace of its pod.
+    namespace: Option<Glob>,
+    /// The name of its pod.
+    pod: Option<Glob>,
     /// The name of the container in its pod.
-    name: Option<Glob>,
-    /// Annotations of the container.
+    container: Option<Glob>,
+    /// Any of the names of its image: as the pod has it, or with the digest.
+    image: Option<Glob>,
+    /// The service account of its pod.
+    service_account: Option<Glob>,
+    /// What made its pod, as KIND/NAME: `Deployment/web`.
+    owner: Option<Glob>,
+    /// Labels of its pod.
+    labels: BTreeMap<String, Glob>,
+    /// Annotations of the container, or such of its pod that begin with `seccomp-agent/`.
     annotations: BTreeMap<String, Glob>,
     /// Lines `KEY=VALUE` of the profile's `listenerMetadata`.
     metadata: BTreeMap<String, Glob>,
@@ -69,9 +81,6 @@ pub(crate) struct Honour {
 /// The longest name of a rule: it stands in every line of a log.
 const MAX_NAME: usize = 63;
 
-/// The key that matches the container's name in its pod.
-const NAME: &str = "name";
-
 impl Rule {
     /// Whether containers of the rule may be recorded.
     pub(crate) fn records(&self) -> bool {
@@ -84,25 +93,46 @@ impl Match {
         self.runtime.is_some()
     }
 
+    /// Whether it looks at what only the cluster knows of a pod.
+    pub(crate) fn asks_for_pod(&self) -> bool {
+        self.service_account.is_some() || self.owner.is_some() || !self.labels.is_empty()
+    }
+
     /// Why `container` is none of the rule's; `None` if it is one.
     pub(crate) fn mismatch(&self, container: &Container) -> Option<String> {
         let known = identity(container);
-        let name = known.get(&Field::Container).map(String::as_str);
+        let field = |field| known.get(&field).map(String::as_str);
+        let pod = container.pod.as_deref();
+        let account = pod.and_then(|pod| pod.service_account.as_deref());
+        let owner = pod.and_then(|pod| pod.owner.as_ref()).map(ToString::to_string);
         let scalars = [
-            ("runtime", &self.runtime, container.runtime.as_deref()),
-            ("id", &self.id, Some(container.id.as_str())),
-            (NAME, &self.name, name),
+            ("runtime", &self.runtime, container.runtime.as_deref(), None),
+            ("id", &self.id, Some(container.id.as_str()), None),
+            ("namespace", &self.namespace, field(Field::Namespace), Field::Namespace.annotation()),
+            ("pod", &self.pod, field(Field::Pod), Field::Pod.annotation()),
+            ("container", &self.container, field(Field::Container), Field::Container.annotation()),
+            ("service-account", &self.service_account, account, None),
+            ("owner", &self.owner, owner.as_deref(), None),
         ];
-        let scalars =
-            scalars.into_iter().filter_map(|(what, pattern, value)| differs(what, pattern.as_ref()?, value));
-        let scalars = scalars.map(|reason| match name {
-            None if reason.starts_with(NAME) => {
-                format!("{reason} (no annotation {})", Field::Container.annotation().unwrap_or_default())
-            }
-            _ => reason,
+        let scalars = scalars.into_iter().filter_map(|(what, pattern, value, annotation)| {
+            let reason = differs(what, pattern.as_ref()?, value)?;
+            Some(match annotation {
+                Some(key) if value.is_none() => format!("{reason} (no annotation {key})"),
+                _ => reason,
+            })
+        });
+        let image = self.image.iter().filter_map(|pattern| {
+            let images = images(container);
+            let matches = images.iter().any(|image| pattern.matches(image));
+            if matches { None } else { differs("image", pattern, images.first().copied()) }
+        });
+        let labels = self.labels.iter().filter_map(|(key, pattern)| {
+            let value = pod.and_then(|pod| pod.labels.get(key));
+            differs(&format!("label {key}"), pattern, value.map(String::as_str))
         });
         let annotations = self.annotations.iter().filter_map(|(key, pattern)| {
-            let value = container.annotations.get(key).map(String::as_str);
+            let of_pod = || pod.and_then(|pod| pod.annotations.get(key));
+            let value = container.annotations.get(key).or_else(of_pod).map(String::as_str);
             differs(&format!("annotation {key}"), pattern, value)
         });
         let lines = self.metadata.iter().filter_map(|(key, pattern)| {
@@ -110,7 +140,7 @@ impl Match {
             let value = metadata(container).filter(|(name, _)| name == key).last().map(|(_, value)| value);
             differs(&format!("metadata {key}"), pattern, value)
         });
-        scalars.chain(annotations).chain(lines).next()
+        scalars.chain(image).chain(labels).chain(annotations).chain(lines).next()
     }
 }
 
@@ -120,6 +150,11 @@ impl Honour {
             Source::Metadata => self.metadata.contains(&MetadataKey(key)),
             Source::Annotation => self.annotations.contains(&AnnotationKey(key)),
         }
+    }
+
+    /// Whether a pod's annotations may ask for something, which no runtime passes on unasked.
+    pub(crate) const fn asks_for_pod(&self) -> bool {
+        !self.annotations.is_empty()
     }
 
     /// All that can be asked for, in whatever way.

@@ -3,10 +3,7 @@
 use seccomp_agent_recorder::{Name, Subject};
 use seccomp_agent_registry::Container;
 
-use crate::identity::{Field, identity};
-
-/// Where runtimes write which image a container is of: containerd, then CRI-O.
-const IMAGE: [&str; 2] = ["io.kubernetes.cri.image-name", "io.kubernetes.cri-o.ImageName"];
+use crate::identity::{Field, identity, images};
 
 /// What Kubernetes makes the ends of names of: no vowels, and no digits that look like some.
 const GENERATED: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
@@ -14,11 +11,14 @@ const GENERATED: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
 /// Whose container it is, under this name or else that of its pod's owner, of its image's digest, or its own id; in this
 /// order. `None` if not even that is a name.
 pub(crate) fn subject(container: &Container, name: Option<Name>) -> Option<Subject> {
-    let image = IMAGE.iter().find_map(|key| container.annotations.get(*key)).cloned();
+    let image = images(container).first().map(|image| (*image).to_owned());
     let known = identity(container);
     let field = |field| known.get(&field).map(String::as_str);
     let workload = match (field(Field::Namespace), field(Field::Pod), field(Field::Container)) {
-        (Some(namespace), Some(pod), Some(name)) => Some([namespace, owner(pod), name]),
+        (Some(namespace), Some(pod), Some(name)) => {
+            let made_by = container.pod.as_ref().and_then(|pod| pod.owner.as_ref());
+            Some([namespace, made_by.map_or_else(|| owner(pod), |owner| &owner.name), name])
+        }
         _ => None,
     };
     let parsed = |text: String| text.parse::<Name>().ok();
@@ -37,7 +37,7 @@ pub(crate) fn subject(container: &Container, name: Option<Name>) -> Option<Subje
 }
 
 /// The name of what made the pod, as far as the pod's name tells: that of a Deployment, a `DaemonSet`, a `StatefulSet`, a
-/// Job or a `CronJob` without what was added to it. No annotation says it.
+/// Job or a `CronJob` without what was added to it. No annotation says it; where the cluster does, this is not asked.
 fn owner(pod: &str) -> &str {
     let is_generated = |end: &str, lengths: std::ops::RangeInclusive<usize>| {
         lengths.contains(&end.len()) && end.bytes().all(|byte| GENERATED.contains(&byte))
@@ -90,10 +90,12 @@ mod tests {
             container.annotations.insert(key.into(), value.into());
         }
         assert_eq!(name(&container, None).as_deref(), Some("shop_web_nginx"));
-        container.annotations.insert(IMAGE[0].into(), "docker.io/library/nginx:1.27".into());
+        container
+            .annotations
+            .insert("io.kubernetes.cri.image-name".into(), "docker.io/library/nginx:1.27".into());
         assert_eq!(name(&container, None).as_deref(), Some("shop_web_nginx"));
         let digest = "0a".repeat(32);
-        container.annotations.insert(IMAGE[0].into(), format!("nginx@sha256:{digest}"));
+        container.annotations.insert("io.kubernetes.cri.image-name".into(), format!("nginx@sha256:{digest}"));
         assert_eq!(name(&container, None).as_deref(), Some("shop_web_nginx"));
         container.annotations.remove("io.kubernetes.cri.sandbox-namespace");
         assert_eq!(name(&container, None), Some(format!("sha256-{digest}")));

@@ -32,7 +32,7 @@ const RULES: &[(&str, &str)] = &[
     ("{name: '', match: {}}", "3:10: rules[0].name: a rule's name has 1 to 63 printable characters"),
     (
         "{name: a, match: {ids: x}}",
-        r#"3:21: rules[0].match.ids: unknown key "ids"; there are runtime, id, name, annotations, metadata"#,
+        r#"3:21: rules[0].match.ids: unknown key "ids"; there are runtime, id, namespace, pod, container, image, service-account, owner, labels, annotations, metadata"#,
     ),
     (
         "{name: a, match: {}, honour: {metadata: [MKDIR_TMPLL]}}",

@@ -6,7 +6,7 @@
 use proptest::collection::btree_map;
 use proptest::prelude::*;
 use seccomp_agent_policy::{Policy, ResolveError};
-use seccomp_agent_registry::{Call, Container, Errno, Notification, Verdict};
+use seccomp_agent_registry::{Call, Container, Errno, Notification, Owner, Pod, PodContainer, Role, Verdict};
 
 fn container(id: &str) -> Container {
     Container::named(id)
@@ -48,9 +48,9 @@ fn a_rule_matches_where_all_that_it_says_does() {
         ("{runtime: runc}", of_runtime("runc"), true),
         ("{runtime: runc}", of_runtime("crun"), false),
         ("{runtime: '*'}", container("c"), false),
-        ("{name: web}", annotated(&[web]), true),
-        ("{name: web}", container("web"), false),
-        ("{name: web, id: x}", annotated(&[web]), false),
+        ("{container: web}", annotated(&[web]), true),
+        ("{container: web}", container("web"), false),
+        ("{container: web, id: x}", annotated(&[web]), false),
         ("{annotations: {team: a*}}", annotated(&[("team", "alpha")]), true),
         ("{annotations: {team: a*}}", annotated(&[("team", "beta")]), false),
         ("{annotations: {team: '*'}}", annotated(&[]), false),
@@ -67,12 +67,74 @@ fn a_rule_matches_where_all_that_it_says_does() {
     }
 }
 
+/// A container of a pod that the cluster has told of.
+fn of_pod() -> Container {
+    let mut container = annotated(&[
+        ("io.kubernetes.cri.container-name", "nginx"),
+        ("io.kubernetes.cri.image-name", "docker.io/library/nginx:1.27"),
+    ]);
+    let mut pod = Pod::default();
+    (pod.namespace, pod.name) = ("shop".into(), "web-6d4b75cb6d-h2xkq".into());
+    pod.labels.insert("app".into(), "web".into());
+    pod.service_account = Some("web".into());
+    pod.owner = Some(Owner::new("Deployment", "web"));
+    pod.annotations.insert("seccomp-agent/MOUNT_PROC".into(), "true".into());
+    let mut nginx = PodContainer::new(Role::Regular, "nginx:1.27");
+    nginx.image_id = Some("docker.io/library/nginx@sha256:00".into());
+    pod.containers.insert("nginx".into(), nginx);
+    container.pod = Some(pod.into());
+    container
+}
+
+#[test]
+fn what_the_cluster_knows_of_a_pod_is_matched() {
+    for (matcher, matches) in [
+        ("{namespace: shop, pod: web-*, container: nginx}", true),
+        ("{namespace: kube-system}", false),
+        ("{labels: {app: web}}", true),
+        ("{labels: {app: web, tier: '*'}}", false),
+        ("{service-account: web}", true),
+        ("{service-account: default}", false),
+        ("{owner: Deployment/web}", true),
+        ("{owner: DaemonSet/*}", false),
+        ("{image: '*@sha256:00'}", true),
+        ("{image: 'nginx:*'}", true),
+        ("{image: docker.io/library/nginx:1.27}", true),
+        ("{image: 'redis:*'}", false),
+        ("{annotations: {seccomp-agent/MOUNT_PROC: 'true'}}", true),
+    ] {
+        let text = format!("version: 1\nrules: [{{name: r, match: {matcher}}}]");
+        let policy = Policy::parse(&text).unwrap();
+        let rule = policy.resolve(&of_pod()).unwrap().explanation.rule;
+        assert_eq!(rule.is_some(), matches, "{matcher}");
+        // Nobody is let in because nothing is known.
+        let unknown = policy.resolve(&container("c")).unwrap().explanation.rule;
+        assert_eq!(unknown, None, "{matcher}");
+        let only_the_cluster = ["labels", "service-account", "owner"].iter().any(|key| matcher.contains(key));
+        assert_eq!(policy.asks_for_pod(), only_the_cluster, "{matcher}");
+    }
+}
+
+#[test]
+fn a_pods_annotations_ask_as_a_containers_do() {
+    let policy = Policy::parse(
+        "version: 1\nrules: [{name: r, match: {}, honour: {annotations: [seccomp-agent/MOUNT_PROC]}}]",
+    )
+    .unwrap();
+    assert!(policy.asks_for_pod());
+    let granted = |container: &Container| !policy.resolve(container).unwrap().explanation.handlers.is_empty();
+    assert!(granted(&of_pod()) && !granted(&container("c")));
+    let mut refusing = of_pod();
+    refusing.annotations.insert("seccomp-agent/MOUNT_PROC".into(), "false".into());
+    assert!(!granted(&refusing), "the container's own comes first");
+}
+
 #[test]
 fn a_name_that_is_not_known_is_missed_where_runtimes_write_it() {
-    let policy = Policy::parse("version: 1\nrules: [{name: r, match: {name: web}}]").unwrap();
+    let policy = Policy::parse("version: 1\nrules: [{name: r, match: {container: web}}]").unwrap();
     let text = policy.resolve(&container("c")).unwrap().explanation.to_string();
     assert!(
-        text.contains("r: no, name is not known (no annotation io.kubernetes.cri.container-name)\n"),
+        text.contains("r: no, container is not known (no annotation io.kubernetes.cri.container-name)\n"),
         "{text}"
     );
 }

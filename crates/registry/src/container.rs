@@ -3,6 +3,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::kept::Kept;
+use crate::pod::Pod;
 
 /// Whose listener it is: what the runtime said of the container when it handed the listener over
 /// (`ContainerProcessState` of the OCI runtime specification), bounded and parsed.
@@ -28,6 +29,8 @@ pub struct Container {
     pub annotations: BTreeMap<String, String>,
     /// `listenerMetadata` of the seccomp profile; empty if absent.
     pub metadata: String,
+    /// Its pod, where the cluster was asked and has answered.
+    pub pod: Option<Arc<Pod>>,
     pub(crate) kept: Kept,
 }
 
@@ -59,6 +62,7 @@ impl Container {
             bundle: PathBuf::new(),
             annotations: BTreeMap::new(),
             metadata: String::new(),
+            pod: None,
             kept: Kept::default(),
         }
     }

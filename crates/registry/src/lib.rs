@@ -25,6 +25,7 @@ mod container;
 mod handler;
 mod kept;
 mod notes;
+mod pod;
 mod registry;
 mod verdict;
 
@@ -32,6 +33,7 @@ pub use call::{Call, Caller};
 pub use container::{Container, Status};
 pub use handler::{Handler, Layer};
 pub use notes::{Excerpt, Noted, Notes, Notice};
+pub use pod::{Owner, Pod, PodContainer, Role};
 pub use registry::{Registry, UnknownSyscall};
 pub use seccomp_agent_notify::{Arch, Errno, Features, Notification, Syscall};
 pub use seccomp_agent_readarg::{Fields, Layout, Memory, ReadError, WriteError};

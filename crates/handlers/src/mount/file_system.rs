@@ -6,6 +6,8 @@ use rustix::mount::{MountAttrFlags, MountFlags};
 use seccomp_agent_nsenter::NamespaceKind;
 use seccomp_agent_registry::Errno;
 
+use super::mounter::Mounter;
+
 /// A file system that can be mounted for a container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -35,6 +37,8 @@ pub struct FileSystemGrant {
     pub options: Option<Vec<String>>,
     /// What is not forced.
     pub allow: Allowed,
+    /// Whether callers without `CAP_SYS_ADMIN` in their own user namespace are left to the kernel, which refuses them.
+    pub needs_sys_admin: bool,
 }
 
 /// What a mount may do that it does not do unless this says so.
@@ -85,7 +89,8 @@ impl FileSystem {
         }
     }
 
-    /// The namespace of the caller that what it shows depends on; of a procfs it is that of pids.
+    /// The namespace of the caller that what it shows depends on, and whose owner its mounts belong to; of a procfs it
+    /// is that of pids.
     pub(super) const fn namespace(self) -> Option<NamespaceKind> {
         match self {
             Self::Sysfs => Some(NamespaceKind::Network),
@@ -96,9 +101,21 @@ impl FileSystem {
         }
     }
 
+    /// Whether its mounts belong to the user namespace that owns the namespace they show, and not to that of whoever
+    /// makes them.
+    pub(super) const fn is_of_a_namespace(self) -> bool {
+        matches!(self, Self::Proc | Self::Sysfs | Self::Mqueue | Self::Cgroup2)
+    }
+
     /// Whether each mount is a file system of its own: one that is changed changes for nobody else.
     pub(super) const fn is_new(self) -> bool {
         matches!(self, Self::Proc | Self::Tmpfs | Self::Overlay | Self::Devpts)
+    }
+
+    /// Whether a user namespace that may mount it may not where a part of the one that it sees is covered
+    /// (`mount_too_revealing()` of the kernel).
+    pub(super) const fn has_to_be_visible(self) -> bool {
+        matches!(self, Self::Proc | Self::Sysfs)
     }
 
     /// Whether it shows what is the kernel's, and a container may have parts of it covered.
@@ -126,11 +143,16 @@ impl FileSystem {
 impl From<FileSystem> for FileSystemGrant {
     /// With all options, and everything forced.
     fn from(kind: FileSystem) -> Self {
-        Self { kind, options: None, allow: Allowed::default() }
+        Self { kind, options: None, allow: Allowed::default(), needs_sys_admin: false }
     }
 }
 
 impl FileSystemGrant {
+    /// Whether it has something to say to a caller; the kernel has to all others.
+    pub(super) fn is_for(&self, mounter: &Mounter) -> bool {
+        if mounter.is_capable { self.kind.has_to_be_visible() } else { !self.needs_sys_admin }
+    }
+
     /// Takes `key=value,flag` apart. EINVAL for what the file system does not know or may not be told.
     pub(super) fn vet(&self, options: &CStr) -> Result<Vec<MountOption>, Errno> {
         let is_overlay = self.kind == FileSystem::Overlay;

@@ -5,10 +5,11 @@ use std::os::fd::{BorrowedFd, OwnedFd};
 
 use rustix::fs::{AtFlags, FsWord, fstatfs};
 use rustix::mount::{MountAttrFlags, fsconfig_set_fd};
-use seccomp_agent_nsenter::{AT_FDCWD, Caller, Capabilities, Extent, MountNamespace, Target, lock_tree};
+use seccomp_agent_nsenter::{AT_FDCWD, Capabilities, Extent, Target, lock_tree};
 use seccomp_agent_registry::{Call, Errno};
 
 use super::file_system::{MountOption, attributes_of, split};
+use super::mounter::Mounter;
 use crate::emulate::Failure;
 
 /// They are looked up before the overlay is made, as the caller: the kernel would look them up for the thread that
@@ -37,24 +38,19 @@ impl Layers {
     }
 
     /// Finds them. EINVAL for one with mounts below: without those it would show what they cover.
-    pub(super) fn find(
-        call: &Call<'_>,
-        caller: &Caller,
-        namespace: &MountNamespace,
-        options: &[MountOption],
-    ) -> Result<Self, Failure> {
+    pub(super) fn find(call: &Call<'_>, mounter: &Mounter, options: &[MountOption]) -> Result<Self, Failure> {
         let mut targets: Vec<(&CStr, Target)> = Vec::new();
         for option in options {
             let Some(key) = key(option) else { continue };
             for path in paths(option)? {
-                targets.push((key, caller.target(AT_FDCWD, &path, AtFlags::empty())?));
+                targets.push((key, mounter.caller.target(AT_FDCWD, &path, AtFlags::empty())?));
             }
         }
         if targets.len() > MAX_LAYERS {
             return Err(Errno::INVAL.into());
         }
         let mut found = Vec::with_capacity(targets.len());
-        caller.act(
+        mounter.caller.act(
             || call.is_valid(),
             Capabilities::empty(),
             |scene| {
@@ -70,7 +66,7 @@ impl Layers {
                 return Err(Errno::INVAL.into());
             }
             forced |= attributes_of(layer)? - MountAttrFlags::MOUNT_ATTR_RDONLY;
-            lock_tree(namespace.copy_tree(layer)?, &[], Extent::Mount)?;
+            lock_tree(mounter.namespace.copy_tree(layer)?, &[], Extent::Mount)?;
         }
         Ok(Self { found, forced })
     }

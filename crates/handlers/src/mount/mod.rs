@@ -5,6 +5,8 @@ mod bind;
 mod covers;
 mod file_system;
 mod layers;
+mod mounter;
+mod moving;
 mod new;
 mod ours;
 mod remount;
@@ -13,22 +15,22 @@ mod setting;
 mod table;
 mod umount;
 
-use seccomp_agent_nsenter::{Caller, Capabilities, MountNamespace};
 use seccomp_agent_registry::{Call, Errno, Handler, Verdict};
 
 pub use self::file_system::{Allowed, FileSystem, FileSystemGrant};
+use self::mounter::Mounter;
 use self::request::{Operation, Request};
-use crate::emulate::{Failure, emulate};
+use crate::emulate::{Failure, emulate, helped};
 
-/// `mount(2)`, `umount(2)` and `umount2(2)`, of what is granted, and `fsopen(2)`, `fsconfig(2)`, `fsmount(2)`,
-/// `mount_setattr(2)` and `move_mount(2)` for new mounts. Everything else continues, but for `open_tree(2)` and overlays
-/// by `fsopen(2)`: ENOSYS, so that `mount(8)` does by `mount(2)` what it would do by them.
+/// `mount(2)`, `umount(2)` and `umount2(2)`, of what is granted, and `fsopen(2)`, `fspick(2)`, `fsconfig(2)`,
+/// `fsmount(2)`, `open_tree(2)`, `mount_setattr(2)` and `move_mount(2)`. Everything else continues, but for clones of what
+/// is no directory and overlays by `fsopen(2)`: ENOSYS, so that `mount(8)` does by `mount(2)` what it would do by them.
 ///
 /// **Grants** what takes `CAP_SYS_ADMIN`:
 /// - new mounts of listed file systems, made as the caller and in the caller's namespaces. They are nosuid and nodev,
 ///   and noexec where they show what is the kernel's, unless the grant says otherwise;
 /// - [binds](Self::with_binds) of what the caller can reach, with everything that is mounted on it;
-/// - remounting, unmounting and [propagation](Self::with_propagation) of the mounts that were made so.
+/// - remounting, moving, unmounting and [propagation](Self::with_propagation) of the mounts that were made so.
 ///
 /// What covers entries of the container's procfs and sysfs covers them in a new one, and cannot be taken off by
 /// anybody. A container that has no procfs at all gets one that has processes only (`subset=pid`); one that has no
@@ -44,8 +46,11 @@ use crate::emulate::{Failure, emulate};
 ///
 /// **Cannot know** when a detached mount is closed without having been attached: it stays until as many newer ones
 /// are there as are kept, or until the container has ended. Nor whether a signal interrupts the caller between the last look at it and the answer: then the mount
-/// stays, and a call that is restarted mounts a second one on top; interrupted earlier, it leaves none. A caller in a user
-/// namespace of its own continues, and so does one that has the capability: the kernel decides.
+/// stays, and a call that is restarted mounts a second one on top; interrupted earlier, it leaves none.
+///
+/// A caller that has the capability continues: the kernel decides. In a user namespace of its own it is helped only
+/// with a procfs or sysfs of which the kernel would show it what is covered. Whoever is in a user namespace that its
+/// mount namespace does not belong to continues.
 #[derive(Clone, Debug, Default)]
 pub struct Mount {
     file_systems: Vec<FileSystemGrant>,
@@ -76,6 +81,12 @@ impl Mount {
         Self::granting([FileSystem::Proc])
     }
 
+    /// Whether anything is for a caller.
+    fn helps(&self, mounter: &Mounter) -> bool {
+        let needs_sys_admin = self.file_systems.iter().all(|grant| grant.needs_sys_admin);
+        mounter.is_capable || self.binds || !needs_sys_admin
+    }
+
     fn mount(&self, call: &Call<'_>) -> Result<Verdict, Failure> {
         let mut granted = None;
         let request = Request::read(call, |operation, kind| match operation {
@@ -85,31 +96,39 @@ impl Mount {
                 granted.is_some()
             }
             Operation::Bind { .. } => self.binds,
-            Operation::Remount { .. } => self.binds || !self.file_systems.is_empty(),
+            Operation::Remount { .. } | Operation::Move => self.binds || !self.file_systems.is_empty(),
             Operation::Propagation(_) => self.propagation,
-            Operation::Move => false,
         })?;
         let Some(request) = request else { return Ok(Verdict::Continue) };
-        let Some((caller, namespace)) = enter(call)? else { return Ok(Verdict::Continue) };
-        if namespace.is_ours()? {
+        let Some(mounter) = Mounter::enter(call)? else { return Ok(Verdict::Continue) };
+        let is_helped = !mounter.is_capable && self.helps(&mounter);
+        if !granted.map_or(is_helped, |grant| grant.is_for(&mounter)) {
+            return Ok(Verdict::Continue);
+        }
+        if mounter.namespace.is_ours()? {
             return refuse(call, "the caller is in the agent's own mount namespace");
         }
         match (request.operation, granted) {
-            (Operation::New, Some(grant)) => {
-                note(call, &request, "listed");
-                new::mount_new(call, &caller, &namespace, grant, &request)
-            }
+            (Operation::New, Some(grant)) => new::mount_new(call, &mounter, grant, &request),
             (Operation::Bind { recursive }, _) => {
                 note(call, &request, "binds are granted");
-                bind::bind(call, &caller, &namespace, &request, recursive)
+                bind::bind(call, &mounter, &request, recursive)
             }
             (Operation::Remount { mount_only }, _) => {
-                remount::remount(call, &caller, &namespace, &self.file_systems, &request, mount_only)
+                remount::remount(call, &mounter, &self.file_systems, &request, mount_only)
             }
             (Operation::Propagation(propagation), _) => {
-                remount::propagate(call, &caller, &namespace, &request, propagation)
+                remount::propagate(call, &mounter, &request, propagation)
             }
-            _ => Ok(Verdict::Continue),
+            (Operation::Move, _) => moving::move_by_path(call, &mounter, &request),
+            (Operation::New, None) => Ok(Verdict::Continue),
+        }
+    }
+
+    fn unmount(&self, call: &Call<'_>) -> Result<Verdict, Failure> {
+        match Mounter::enter(call)?.filter(|mounter| self.helps(mounter)) {
+            Some(mounter) => umount::unmount(call, &mounter),
+            None => Ok(Verdict::Continue),
         }
     }
 }
@@ -120,31 +139,19 @@ impl Handler for Mount {
             // Its arguments cannot be read; most are none of ours.
             return Verdict::Continue;
         }
-        emulate(call, |call| match call.syscall().name() {
-            Some("mount") => self.mount(call),
-            Some("umount" | "umount2") => match enter(call)? {
-                Some((caller, namespace)) => umount::unmount(call, &caller, &namespace),
-                None => Ok(Verdict::Continue),
-            },
-            _ => api::answer(call, &self.file_systems),
+        emulate(call, |call| {
+            let outcome = match call.syscall().name() {
+                Some("mount") => self.mount(call),
+                Some("umount" | "umount2") => self.unmount(call),
+                _ => api::answer(call, self),
+            };
+            helped(call, outcome)
         })
     }
 
     fn name(&self) -> &'static str {
         "mount"
     }
-}
-
-/// The caller and its mount namespace, unless it is in a user namespace of its own or may mount itself: then the
-/// kernel decides.
-fn enter(call: &Call<'_>) -> Result<Option<(Caller, MountNamespace)>, Failure> {
-    let caller = Caller::open(call.tid())?;
-    let may_itself = caller.credentials().effective.contains(Capabilities::SYS_ADMIN);
-    if may_itself || !caller.is_in_our_user_namespace() {
-        return Ok(None);
-    }
-    let namespace = caller.mount_namespace()?;
-    Ok(Some((caller, namespace)))
 }
 
 fn note(call: &Call<'_>, request: &Request, because: &'static str) {

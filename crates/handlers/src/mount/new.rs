@@ -5,11 +5,13 @@ use rustix::mount::{
     FsMountFlags, MountAttrFlags, MountFlags, fsconfig_create, fsconfig_set_flag, fsconfig_set_string,
     fsmount,
 };
-use seccomp_agent_nsenter::{Caller, Capabilities, MountNamespace, Mounted, Scene};
+use seccomp_agent_nsenter::{Mounted, Scene};
 use seccomp_agent_registry::{Call, Errno, Verdict};
 
 use super::file_system::{FileSystem, FileSystemGrant, MountOption, attributes, whole_flags};
 use super::layers::Layers;
+use super::mounter::Mounter;
+use super::note;
 use super::ours::{Made, Origin, Ours};
 use super::request::Request;
 use super::setting::Setting;
@@ -18,72 +20,67 @@ use crate::emulate::Failure;
 /// Mounts a file system that is granted, made as the caller, in the caller's namespaces.
 pub(super) fn mount_new(
     call: &Call<'_>,
-    caller: &Caller,
-    namespace: &MountNamespace,
+    mounter: &Mounter,
     grant: &FileSystemGrant,
     request: &Request,
 ) -> Result<Verdict, Failure> {
-    let kind = grant.kind;
-    let ours = Ours::of(call, namespace)?;
-    let mut new = New::prepare(call, caller, namespace, &ours, grant, request)?;
+    note(call, request, "listed");
+    let (kind, namespace) = (grant.kind, &mounter.namespace);
+    let ours = Ours::of(call, mounter)?;
+    let options = grant.vet(request.options.as_deref().unwrap_or_default());
+    let setting = match Setting::of(call, mounter, &ours, kind) {
+        // An agent that may not look into the namespace: the caller can do without it.
+        Err(failure) if mounter.is_capable && failure.is_ours() => return Ok(Verdict::Continue),
+        setting => setting?,
+    };
+    if setting.is_left_to_the_kernel(mounter) {
+        return Ok(Verdict::Continue);
+    }
+    let mut options = options?;
+    if setting.is_processes_only {
+        options.retain(|option| option.key.as_c_str() != c"subset");
+    }
     let layers = match kind {
-        FileSystem::Overlay => Some(Layers::find(call, caller, namespace, &new.options)?),
+        FileSystem::Overlay => Some(Layers::find(call, mounter, &options)?),
         _ => None,
     };
-    new.forced |= layers.as_ref().map_or(MountAttrFlags::empty(), |layers| layers.forced);
-    let (mount, target) = caller.act(
-        || call.is_valid(),
-        Capabilities::SYS_ADMIN,
-        |scene| new.make(scene, request, layers.as_ref()),
+    let of_layers = layers.as_ref().map_or(MountAttrFlags::empty(), |layers| layers.forced);
+    let forced = kind.forced(grant.allow) | setting.forced() | of_layers;
+    let asked = attributes(request.flags);
+    let new = New { options, flags: request.flags, attributes: setting.first(asked, forced), setting };
+    let (mount, target) = new.setting.act(
+        call,
+        mounter,
+        |scene| scene.mount_point(&request.target, OFlags::empty()),
+        |scene, target| {
+            let mount = new.make(scene, request, layers.as_ref())?;
+            check_target(&mount, &target)?;
+            Ok((mount, target))
+        },
     )?;
-    let (mount, is_locked) = new.setting.cover(mount, namespace)?;
-    let made = Made { is_locked, ..Made::of(Origin::FileSystem(kind), new.forced) };
+    let (mount, is_locked) = new.setting.cover(mount, namespace, asked)?;
+    let made = Made { is_locked, ..Made::of(Origin::FileSystem(kind), forced) };
+    let made = Made { needs_sys_admin: grant.needs_sys_admin, ..made };
     ours.attach(call, namespace, &mount, &target, new.setting.lines, made)?;
     Ok(Verdict::Return(0))
 }
 
 /// All that is known before acting.
 struct New {
-    kind: FileSystem,
     options: Vec<MountOption>,
     flags: MountFlags,
-    forced: MountAttrFlags,
+    attributes: MountAttrFlags,
     setting: Setting,
 }
 
 impl New {
-    fn prepare(
-        call: &Call<'_>,
-        caller: &Caller,
-        namespace: &MountNamespace,
-        ours: &Ours,
-        grant: &FileSystemGrant,
-        request: &Request,
-    ) -> Result<Self, Failure> {
-        let kind = grant.kind;
-        let mut options = grant.vet(request.options.as_deref().unwrap_or_default())?;
-        let setting = Setting::of(call, caller, namespace, ours, kind)?;
-        if setting.is_processes_only {
-            options.retain(|option| option.key.as_c_str() != c"subset");
-        }
-        let forced = kind.forced(grant.allow) | setting.forced();
-        Ok(Self { kind, options, flags: request.flags, forced, setting })
-    }
-
-    /// While acting: makes the mount, and finds where it is to be attached.
-    fn make(
-        &self,
-        scene: &Scene<'_>,
-        request: &Request,
-        layers: Option<&Layers>,
-    ) -> Result<(OwnedFd, OwnedFd), Errno> {
-        let target = scene.mount_point(&request.target, OFlags::empty())?;
-        self.setting.enter(scene)?;
+    /// While acting: makes the mount.
+    fn make(&self, scene: &Scene<'_>, request: &Request, layers: Option<&Layers>) -> Result<OwnedFd, Errno> {
         let context = self.setting.open_context(scene)?;
         if let Some(source) = request.source.as_deref() {
             fsconfig_set_string(context.as_fd(), c"source", source)?;
         }
-        if self.kind.is_new() {
+        if self.setting.kind.is_new() {
             whole_flags(self.flags).try_for_each(|flag| fsconfig_set_flag(context.as_fd(), flag))?;
         }
         self.configure(context.as_fd())?;
@@ -91,10 +88,7 @@ impl New {
             layers.configure(context.as_fd())?;
         }
         fsconfig_create(context.as_fd())?;
-        let attributes = attributes(self.flags) | self.forced;
-        let mount = fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes)?;
-        check_target(&mount, &target)?;
-        Ok((mount, target))
+        fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, self.attributes)
     }
 
     fn configure(&self, context: BorrowedFd<'_>) -> Result<(), Errno> {

@@ -10,6 +10,7 @@ use seccomp_agent_nsenter::{MountId, MountNamespace, Mounted};
 use seccomp_agent_registry::{Call, Errno};
 
 use super::file_system::FileSystem;
+use super::mounter::Mounter;
 use super::refuse;
 use super::table::{self, Line};
 use crate::emulate::Failure;
@@ -26,13 +27,15 @@ pub(super) struct Made {
     pub(super) is_locked: bool,
     /// Whether it has been asked for by `MNT_EXPIRE`, and was not busy.
     pub(super) is_expiring: bool,
+    /// Whether only callers that have `CAP_SYS_ADMIN` in their own user namespace were to have it.
+    pub(super) needs_sys_admin: bool,
 }
 
 impl Made {
     /// One that is not attached yet.
     pub(super) const fn of(of: Origin, kept: MountAttrFlags) -> Self {
         let id = MountId { number: 0, identity: 0 };
-        Self { id, of, kept, is_locked: false, is_expiring: false }
+        Self { id, of, kept, is_locked: false, is_expiring: false, needs_sys_admin: false }
     }
 }
 
@@ -48,6 +51,8 @@ pub(super) struct Ours {
     /// Held, so that no other namespace gets its number.
     _namespace: OwnedFd,
     number: (u64, u64),
+    /// Whether a caller that may mount there itself was the first: nobody else's mounts are counted there either.
+    is_uncounted: bool,
     made: Mutex<Vec<Made>>,
     binding: Mutex<()>,
 }
@@ -57,7 +62,7 @@ pub(super) struct Ours {
 const MAX_MOUNTS: usize = 512;
 
 /// How many mount namespaces the processes of one listener mount in: they cannot make new ones without being
-/// helped, so these are few.
+/// helped, so these are few. Of those that they make in user namespaces of their own, the oldest is forgotten.
 const MAX_NAMESPACES: usize = 8;
 
 /// All that some listener keeps.
@@ -68,8 +73,9 @@ static ALL: Mutex<Vec<Weak<Ours>>> = Mutex::new(Vec::new());
 struct Kept(Mutex<Vec<Arc<Ours>>>);
 
 impl Ours {
-    /// Those in a namespace, to be added to. ENOSPC if the listener has mounted in too many.
-    pub(super) fn of(call: &Call<'_>, namespace: &MountNamespace) -> Result<Arc<Self>, Failure> {
+    /// Those in a caller's namespace, to be added to. ENOSPC if the listener has mounted in too many.
+    pub(super) fn of(call: &Call<'_>, mounter: &Mounter) -> Result<Arc<Self>, Failure> {
+        let namespace = &mounter.namespace;
         let number = number(namespace)?;
         let kept = call.container().keep(Kept::default);
         let mut kept = locked(&kept.0);
@@ -77,7 +83,8 @@ impl Ours {
             return Ok(Arc::clone(ours));
         }
         if kept.len() == MAX_NAMESPACES {
-            return Err(Errno::NOSPC.into());
+            let forgotten = kept.iter().position(|ours| ours.is_uncounted).ok_or(Errno::NOSPC)?;
+            kept.remove(forgotten);
         }
         let mut all = locked(&ALL);
         all.retain(|ours| ours.strong_count() > 0);
@@ -85,10 +92,11 @@ impl Ours {
         let ours = if let Some(ours) = found {
             ours
         } else {
-            let namespace = fcntl_dupfd_cloexec(namespace.descriptor(), 0)?;
+            let namespace = fcntl_dupfd_cloexec(namespace, 0)?;
             let ours = Arc::new(Self {
                 _namespace: namespace,
                 number,
+                is_uncounted: mounter.is_capable,
                 made: Mutex::default(),
                 binding: Mutex::default(),
             });
@@ -118,21 +126,12 @@ impl Ours {
     ) -> Result<(), Failure> {
         // Nobody unmounts meanwhile.
         let mut all = self.lock();
-        let mounted = Mounted::of(target)?;
-        let number = mounted.mount.number;
+        let number = Mounted::of(target)?.mount.number;
         // Whether a mount is shared does not change, for no container may do that.
         if !lines.iter().any(|line| line.number == number) || all.len() >= MAX_MOUNTS {
             lines = table::parse(&namespace.table()?);
         }
-        // The kernel's answer where it is in no namespace, or in another.
-        let on = lines.iter().find(|line| line.number == number).ok_or(Errno::INVAL)?;
-        if on.is_shared {
-            return refuse(call, "others would see it: what it would be mounted on is shared");
-        }
-        if on.at == b"/" && mounted.is_root {
-            // Whoever joins the namespace, the runtime and the agent included, would find it instead.
-            return refuse(call, "it would be mounted on the root of all");
-        }
+        check_place(call, &lines, target)?;
         if all.len() >= MAX_MOUNTS {
             forget_gone(&mut all, &mut lines);
         }
@@ -164,14 +163,49 @@ impl Ours {
 }
 
 impl Made {
+    /// Whether a caller may have it changed and unmounted.
+    pub(super) const fn is_for(&self, mounter: &Mounter) -> bool {
+        mounter.is_capable || !self.needs_sys_admin
+    }
+
     pub(super) fn is(&self, mounted: Mounted) -> bool {
         mounted.is_root && mounted.mount == self.id
     }
 }
 
-fn number(namespace: &MountNamespace) -> Result<(u64, u64), Errno> {
-    let stat = fstat(namespace.descriptor())?;
+/// What tells a namespace from all others there are.
+pub(super) fn number(namespace: &MountNamespace) -> Result<(u64, u64), Errno> {
+    let stat = fstat(namespace)?;
     Ok((stat.st_dev, stat.st_ino))
+}
+
+/// Whether something can be mounted on `target` in a namespace with these mounts.
+pub(super) fn check_place(call: &Call<'_>, lines: &[Line], target: &OwnedFd) -> Result<(), Failure> {
+    let place = Mounted::of(target)?;
+    // The kernel's answer where it is in no namespace, or in another.
+    let on = lines.iter().find(|line| line.number == place.mount.number).ok_or(Errno::INVAL)?;
+    if on.is_shared {
+        return refuse(call, "others would see it: what it would be mounted on is shared");
+    }
+    if on.at == b"/" && place.is_root {
+        // Whoever joins the namespace, the runtime and the agent included, would find it instead.
+        return refuse(call, "it would be mounted on the root of all");
+    }
+    Ok(())
+}
+
+/// Forgets what is mounted below a mount that has been detached with all of that.
+pub(super) fn forget_below(all: &mut Vec<Made>, number: u64, lines: &[Line]) {
+    let mut gone = vec![number];
+    let mut looked_at = 0;
+    while let Some(parent) = gone.get(looked_at).copied() {
+        gone.extend(lines.iter().filter(|line| line.parent == parent).map(|line| line.number));
+        looked_at += 1;
+        if gone.len() > lines.len() {
+            break;
+        }
+    }
+    all.retain(|made| !gone.contains(&made.id.number));
 }
 
 fn forget_gone(all: &mut Vec<Made>, lines: &mut [Line]) {

@@ -5,11 +5,12 @@ use rustix::mount::{
     FsPickFlags, MountAttrFlags, MountFlags, MountPropagationFlags, fsconfig_reconfigure, fsconfig_set_flag,
     fsconfig_set_string, fspick,
 };
-use seccomp_agent_nsenter::{Caller, Capabilities, Change, Error, MountNamespace, Mounted};
+use seccomp_agent_nsenter::{Caller, Capabilities, Change, Error, Mounted};
 use seccomp_agent_registry::{Call, Errno, Verdict};
 
 use super::file_system::{FileSystemGrant, MountOption, attributes, whole_flags};
 use super::layers::Layers;
+use super::mounter::Mounter;
 use super::ours::{Made, Origin, Ours};
 use super::request::Request;
 use super::{note, refuse};
@@ -19,16 +20,16 @@ use crate::emulate::Failure;
 /// nobody else's. All others continue.
 pub(super) fn remount(
     call: &Call<'_>,
-    caller: &Caller,
-    namespace: &MountNamespace,
+    mounter: &Mounter,
     grants: &[FileSystemGrant],
     request: &Request,
     mount_only: bool,
 ) -> Result<Verdict, Failure> {
-    let Some((root, mounted)) = find(call, caller, request)? else { return Ok(Verdict::Continue) };
-    let Some(ours) = Ours::known(namespace)? else { return Ok(Verdict::Continue) };
+    let Some((root, found)) = find(call, &mounter.caller, request)? else { return Ok(Verdict::Continue) };
+    let Some(ours) = Ours::known(&mounter.namespace)? else { return Ok(Verdict::Continue) };
     let all = ours.lock();
-    let Some(made) = all.iter().find(|made| made.is(mounted)) else { return Ok(Verdict::Continue) };
+    let made = all.iter().find(|made| made.is(found) && made.is_for(mounter));
+    let Some(made) = made else { return Ok(Verdict::Continue) };
     note(call, request, "mounted for the container");
     let asked = attributes(request.flags);
     if (made.kept - asked).contains(MountAttrFlags::MOUNT_ATTR_RDONLY) {
@@ -36,13 +37,13 @@ pub(super) fn remount(
     }
     if !mount_only {
         match grants.iter().find(|grant| made.of == Origin::FileSystem(grant.kind)) {
-            Some(grant) if grant.kind.is_new() => reconfigure(call, caller, grant, request, &root)?,
+            Some(grant) if grant.kind.is_new() => reconfigure(call, mounter, grant, request, &root)?,
             Some(_) => {}
             None => return refuse(call, "the file system is not the container's own"),
         }
     }
     call.check_valid()?;
-    namespace.change(&root, change(request.flags, made))?;
+    mounter.namespace.change(&root, change(request.flags, made))?;
     Ok(Verdict::Return(0))
 }
 
@@ -50,8 +51,7 @@ pub(super) fn remount(
 /// on it.
 pub(super) fn propagate(
     call: &Call<'_>,
-    caller: &Caller,
-    namespace: &MountNamespace,
+    mounter: &Mounter,
     request: &Request,
     propagation: MountPropagationFlags,
 ) -> Result<Verdict, Failure> {
@@ -59,15 +59,15 @@ pub(super) fn propagate(
     if !is_one || propagation == MountPropagationFlags::SHARED {
         return Ok(Verdict::Continue);
     }
-    let Some((root, mounted)) = find(call, caller, request)? else { return Ok(Verdict::Continue) };
-    let Some(ours) = Ours::known(namespace)? else { return Ok(Verdict::Continue) };
+    let Some((root, found)) = find(call, &mounter.caller, request)? else { return Ok(Verdict::Continue) };
+    let Some(ours) = Ours::known(&mounter.namespace)? else { return Ok(Verdict::Continue) };
     let all = ours.lock();
-    if !all.iter().any(|made| made.is(mounted)) {
+    if !all.iter().any(|made| made.is(found) && made.is_for(mounter)) {
         return Ok(Verdict::Continue);
     }
     note(call, request, "mounted for the container");
     call.check_valid()?;
-    namespace.change(&root, Change::Propagation(propagation))?;
+    mounter.namespace.change(&root, Change::Propagation(propagation))?;
     Ok(Verdict::Return(0))
 }
 
@@ -92,7 +92,7 @@ fn find(call: &Call<'_>, caller: &Caller, request: &Request) -> Result<Option<(O
 
 fn reconfigure(
     call: &Call<'_>,
-    caller: &Caller,
+    mounter: &Mounter,
     grant: &FileSystemGrant,
     request: &Request,
     root: &OwnedFd,
@@ -102,10 +102,12 @@ fn reconfigure(
     if options.iter().any(|option| Layers::has(option) || option.key.as_c_str() == c"subset") {
         return Err(Errno::INVAL.into());
     }
-    caller.act(
+    let workplace = mounter.workplace()?;
+    mounter.caller.act(
         || call.is_valid(),
         Capabilities::SYS_ADMIN,
-        |_| {
+        |scene| {
+            workplace.as_ref().map_or(Ok(()), |namespace| scene.join(namespace))?;
             let pick = FsPickFlags::FSPICK_CLOEXEC | FsPickFlags::FSPICK_EMPTY_PATH;
             let context = fspick(root, c"", pick)?;
             let set = |flag| fsconfig_set_flag(context.as_fd(), flag);

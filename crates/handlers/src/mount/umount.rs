@@ -1,42 +1,45 @@
 use rustix::fs::OFlags;
 use rustix::mount::UnmountFlags;
-use seccomp_agent_nsenter::{Caller, Capabilities, Error, MountNamespace, Mounted};
+use seccomp_agent_nsenter::{Capabilities, Error, Mounted};
 use seccomp_agent_registry::{Call, Errno, Verdict};
 
-use super::ours::Ours;
+use super::mounter::Mounter;
+use super::ours::{Ours, forget_below};
 use super::table;
 use crate::emulate::Failure;
 
 /// `umount2(2)`, and `umount(2)`, which has no flags: of a mount that was made for the container. Everything else
 /// continues, errors included: the kernel finds them again.
-pub(super) fn unmount(
-    call: &Call<'_>,
-    caller: &Caller,
-    namespace: &MountNamespace,
-) -> Result<Verdict, Failure> {
+pub(super) fn unmount(call: &Call<'_>, mounter: &Mounter) -> Result<Verdict, Failure> {
+    let namespace = &mounter.namespace;
+    let known = Ours::known(&mounter.namespace)?;
+    if mounter.is_capable && known.is_none() {
+        return Ok(Verdict::Continue);
+    }
     let has_flags = call.syscall().name() != Some("umount");
     #[allow(clippy::cast_sign_loss)] // Flags.
     let bits = if has_flags { call.int_arg(1) as u32 } else { 0 };
     let Some(flags) = UnmountFlags::from_bits(bits) else { return Ok(Verdict::Continue) };
     let target = call.memory().path(call.arg(0))?;
     let follow = if flags.contains(UnmountFlags::NOFOLLOW) { OFlags::NOFOLLOW } else { OFlags::empty() };
-    let found = caller.act(
+    let found = mounter.caller.act(
         || call.is_valid(),
         Capabilities::empty(),
         |scene| Mounted::of(scene.mount_point(&target, follow)?),
     );
-    let mounted = match found {
-        Ok(mounted) => mounted,
+    let found = match found {
+        Ok(found) => found,
         Err(Error::Call(_)) => return Ok(Verdict::Continue),
         Err(other) => return Err(other.into()),
     };
-    if !mounted.is_root {
-        return Err(Errno::INVAL.into());
+    if !found.is_root {
+        return if mounter.is_capable { Ok(Verdict::Continue) } else { Err(Errno::INVAL.into()) };
     }
-    let Some(ours) = Ours::known(namespace)? else { return Ok(Verdict::Continue) };
+    let Some(ours) = known else { return Ok(Verdict::Continue) };
     // Nobody unmounts meanwhile: what comes to light in its place may be no mount of ours.
     let mut made = ours.lock();
-    let Some(index) = made.iter().position(|made| made.is(mounted)) else { return Ok(Verdict::Continue) };
+    let index = made.iter().position(|made| made.is(found) && made.is_for(mounter));
+    let Some(index) = index else { return Ok(Verdict::Continue) };
     call.note(|noted| {
         noted.path(&target).asks(format_args!("flags={bits:#x}")).because("mounted for the container");
     });
@@ -62,5 +65,8 @@ pub(super) fn unmount(
     made[index].is_expiring = unmounted == Err(Error::Call(Errno::AGAIN));
     unmounted?;
     made.swap_remove(index);
+    if flags.contains(UnmountFlags::DETACH) {
+        forget_below(&mut made, this.id.number, &lines);
+    }
     Ok(Verdict::Return(0))
 }

@@ -17,7 +17,7 @@
 #include <unistd.h>
 
 /* Not by their names: some C libraries have functions of these. */
-enum { NR_OPEN_TREE = 428, NR_MOVE_MOUNT, NR_FSOPEN, NR_FSCONFIG, NR_FSMOUNT, NR_MOUNT_SETATTR = 442 };
+enum { NR_OPEN_TREE = 428, NR_MOVE_MOUNT, NR_FSOPEN, NR_FSCONFIG, NR_FSMOUNT, NR_FSPICK, NR_MOUNT_SETATTR = 442 };
 enum { FLAG, STRING, BINARY, PATH, PATH_EMPTY, FD, CREATE, RECONFIGURE, CREATE_EXCL };
 enum { RDONLY = 1, SAFE = 2 | 4 | 8, F_EMPTY = 4, T_SYMLINKS = 0x10, T_EMPTY = 0x40 };
 
@@ -208,6 +208,82 @@ static void kinds(void)
 	table();
 }
 
+/* A tmpfs that is attached. */
+static void attached_tmpfs(const char *at)
+{
+	int context = fs_open("tmpfs", 1);
+	fs_config(context, STRING, "source", "src", 0);
+	fs_config(context, CREATE, NULL, NULL, 0);
+	if (move(fs_mount(context, 1, 6), AT_FDCWD, at, 0))
+		exit(said("tmpfs", -1));
+}
+
+static int pick(int folder, const char *path, unsigned flags)
+{
+	return syscall(NR_FSPICK, folder, path, flags);
+}
+
+static int attribute(int folder, const char *path, unsigned flags, struct attributes attributes)
+{
+	return syscall(NR_MOUNT_SETATTR, folder, path, flags, &attributes, 32);
+}
+
+/* What is attached already, changed and moved. */
+static void remounts(void)
+{
+	attached_tmpfs("d");
+	said("pick", pick(AT_FDCWD, "nothing", 1));
+	said("no root", pick(AT_FDCWD, "d/..", 1));
+	said("flags", pick(AT_FDCWD, "d", 0x10));
+	said("bad directory", pick(99, "d", 1));
+	int tree = said("tree", syscall(NR_OPEN_TREE, AT_FDCWD, "link", 02000000));
+	int fd = said("by descriptor", pick(tree, "", 1 | 8));
+	said("by link", pick(AT_FDCWD, "link", 1 | 2));
+	said("unknown", fs_config(fd, STRING, "nonsense", "1", 0));
+	said("size", fs_config(fd, STRING, "size", "1m", 0));
+	said("ro", fs_config(fd, FLAG, "ro", NULL, 0));
+	said("create", fs_config(fd, CREATE, NULL, NULL, 0));
+	said("reconfigure", fs_config(fd, RECONFIGURE, NULL, NULL, 0));
+	said("mount", fs_mount(fd, 1, 0));
+	table();
+	said("noexec", attribute(AT_FDCWD, "link", 0, (struct attributes){ .set = 8 }));
+	said("a link", attribute(AT_FDCWD, "link", AT_SYMLINK_NOFOLLOW, (struct attributes){ .set = 8 }));
+	said("noatime", attribute(tree, "", AT_EMPTY_PATH, (struct attributes){ .set = 0x10, .clear = 0x70 }));
+	said("exec", attribute(tree, "", AT_EMPTY_PATH | AT_RECURSIVE, (struct attributes){ .clear = 8 }));
+	said("nothing", attribute(AT_FDCWD, "nothing", 0, (struct attributes){ .set = 8 }));
+	said("no mount", attribute(AT_FDCWD, "e", 0, (struct attributes){ .set = 8 }));
+	said("unknown", attribute(tree, "", AT_EMPTY_PATH, (struct attributes){ .set = 1u << 30 }));
+	table();
+	said("move", syscall(NR_MOVE_MOUNT, tree, "", AT_FDCWD, "e", F_EMPTY));
+	said("by path", syscall(NR_MOVE_MOUNT, AT_FDCWD, "e", AT_FDCWD, "f", 0));
+	said("into itself", syscall(NR_MOVE_MOUNT, AT_FDCWD, "f", AT_FDCWD, "f", 0));
+	said("on a file", syscall(NR_MOVE_MOUNT, AT_FDCWD, "f", AT_FDCWD, "file", 0));
+	said("no mount", syscall(NR_MOVE_MOUNT, AT_FDCWD, "d", AT_FDCWD, "e", 0));
+	said("from nothing", syscall(NR_MOVE_MOUNT, AT_FDCWD, "nothing", AT_FDCWD, "e", 0));
+	said("to nothing", syscall(NR_MOVE_MOUNT, AT_FDCWD, "f", AT_FDCWD, "nothing", 0));
+	said("by mount", mount("f", "d", NULL, MS_MOVE, NULL));
+	said("again", mount("f", "d", NULL, MS_MOVE, NULL));
+	table();
+}
+
+/* Binds that are not attached yet. */
+static void binds(void)
+{
+	attached_tmpfs("e");
+	mkdir("e/in", 0777);
+	int fd = said("clone", syscall(NR_OPEN_TREE, AT_FDCWD, "e", 1 | 02000000));
+	printf("flags %d\n", fcntl(fd, F_GETFD));
+	said("noexec", setattr(fd, AT_EMPTY_PATH, (struct attributes){ .set = 8 }, 32));
+	said("move", move(fd, AT_FDCWD, "d", 0));
+	said("a part", move(syscall(NR_OPEN_TREE, AT_FDCWD, "e/in", 1), AT_FDCWD, "f", 0));
+	attached_tmpfs("e/in");
+	said("a tree", move(syscall(NR_OPEN_TREE, AT_FDCWD, "e", 1 | AT_RECURSIVE), AT_FDCWD, "d/in", 0));
+	said("nothing", syscall(NR_OPEN_TREE, AT_FDCWD, "nothing", 1));
+	said("empty", syscall(NR_OPEN_TREE, AT_FDCWD, "", 1));
+	said("flags", syscall(NR_OPEN_TREE, AT_FDCWD, "e", 1 | 4));
+	table();
+}
+
 /* What nobody is to get: all of these fail, or have no effect. */
 static void limits(void)
 {
@@ -317,6 +393,12 @@ int main(int count, char **arguments)
 		break;
 	case 'm':
 		masks();
+		break;
+	case 'r':
+		remounts();
+		break;
+	case 'b':
+		binds();
 		break;
 	case 'g':
 		kind("cgroup2", NULL, NULL, "d");

@@ -13,9 +13,19 @@ use crate::support;
 pub(crate) fn granted() -> Registry {
     let all = FileSystem::ALL.into_iter().filter(|kind| *kind != FileSystem::Tmpfs);
     let tmpfs = FileSystemGrant { options: Some(vec!["size".to_owned()]), ..FileSystem::Tmpfs.into() };
-    let mount = Mount::granting(all.map(FileSystemGrant::from).chain([tmpfs]));
+    answering(&Mount::granting(all.map(FileSystemGrant::from).chain([tmpfs])))
+}
+
+/// With binds and propagation.
+pub(crate) fn all() -> Registry {
+    answering(&Mount::granting(FileSystem::ALL).with_binds().with_propagation())
+}
+
+fn answering(mount: &Mount) -> Registry {
     let mut registry = Registry::new();
-    for name in ["fsopen", "fsconfig", "fsmount", "mount_setattr", "move_mount", "open_tree"] {
+    for name in
+        ["fsopen", "fspick", "fsconfig", "fsmount", "mount_setattr", "move_mount", "open_tree", "mount"]
+    {
         registry.on(name, mount.clone()).unwrap();
     }
     registry

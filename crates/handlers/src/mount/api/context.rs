@@ -7,11 +7,13 @@ use rustix::mount::{
 use seccomp_agent_nsenter::Capabilities;
 use seccomp_agent_registry::{Call, Errno, Verdict};
 
-use super::table::Table;
-use super::{BY_MOUNT, descriptor, enter, hand_in, refuse, too_long_is_invalid};
+use super::table::{Of, Table};
+use super::{BY_MOUNT, descriptor, hand_in, refuse, too_long_is_invalid};
 use crate::emulate::Failure;
 use crate::mount::file_system::{FileSystem, FileSystemGrant};
-use crate::mount::ours::Ours;
+use crate::mount::layers::Layers;
+use crate::mount::mounter::Mounter;
+use crate::mount::ours::{Ours, number};
 use crate::mount::setting::Setting;
 
 /// The longest name of a file system, the NUL included: a page.
@@ -40,15 +42,23 @@ enum Command {
 /// `fsopen(2)` of a file system that is granted.
 pub(super) fn open(call: &Call<'_>, table: &Table, grants: &[FileSystemGrant]) -> Result<Verdict, Failure> {
     let kind = call.memory().c_string(call.arg(0), MAX_KIND).map_err(too_long_is_invalid)?;
-    let Some(kind) = grants.iter().map(|grant| grant.kind).find(|granted| granted.name() == kind.as_c_str())
-    else {
+    let Some(grant) = grants.iter().find(|grant| grant.kind.name() == kind.as_c_str()) else {
         return Ok(Verdict::Continue);
     };
-    let Some((caller, namespace)) = enter(call)? else { return Ok(Verdict::Continue) };
+    let kind = grant.kind;
+    let Some(mounter) = Mounter::enter(call)?.filter(|mounter| grant.is_for(mounter)) else {
+        return Ok(Verdict::Continue);
+    };
+    let is_ours = mounter.namespace.is_ours()?;
+    let setting = || Setting::of(call, &mounter, &*Ours::of(call, &mounter)?, kind);
+    // What it is refused, the kernel refuses it when the file system is made.
+    if mounter.is_capable && setting().map_or(true, |setting| setting.is_left_to_the_kernel(&mounter)) {
+        return Ok(Verdict::Continue);
+    }
     call.note(|noted| {
         noted.asks(format_args!("type={}", kind.name().to_string_lossy())).because("listed");
     });
-    if namespace.is_ours()? {
+    if is_ours {
         return refuse(call, "the caller is in the agent's own mount namespace");
     }
     let flags = u64::from(call.int_arg(1).cast_unsigned());
@@ -62,17 +72,10 @@ pub(super) fn open(call: &Call<'_>, table: &Table, grants: &[FileSystemGrant]) -
         });
         return Err(Errno::NOSYS.into());
     }
-    let ours = Ours::of(call, &namespace)?;
-    let setting = Setting::of(call, &caller, &namespace, &ours, kind)?;
-    let file = caller.act(
-        || call.is_valid(),
-        Capabilities::SYS_ADMIN,
-        |scene| {
-            setting.enter(scene)?;
-            setting.open_context(scene)
-        },
-    )?;
-    let handle = table.insert_context(file, kind, setting.is_processes_only)?;
+    let setting = setting()?;
+    let file = setting.act(call, &mounter, |_| Ok(()), |scene, ()| setting.open_context(scene))?;
+    let of = Of { kind, is_processes_only: setting.is_processes_only, is_picked: false };
+    let handle = table.insert_context(file, of, number(&mounter.namespace)?)?;
     hand_in(call, handle.as_fd(), flags & CLOEXEC != 0)
 }
 
@@ -82,14 +85,17 @@ pub(super) fn configure(
     table: &Table,
     grants: &[FileSystemGrant],
 ) -> Result<Verdict, Failure> {
-    let Some((caller, namespace)) = enter(call)? else { return Ok(Verdict::Continue) };
-    let handle = descriptor(&caller, call.int_arg(0));
+    let Some(mounter) = Mounter::enter(call)? else { return Ok(Verdict::Continue) };
+    let handle = descriptor(&mounter.caller, call.int_arg(0));
     let Some(context) = handle.and_then(|handle| table.context(handle)) else {
         return Ok(Verdict::Continue);
     };
     call.note(|noted| {
-        noted.asks(format_args!("type={}", context.kind.name().to_string_lossy())).because("listed");
+        noted.asks(format_args!("type={}", context.of.kind.name().to_string_lossy())).because("listed");
     });
+    if context.namespace != number(&mounter.namespace)? {
+        return refuse(call, "the context is for another mount namespace");
+    }
     let command = Command::read(call)?;
     call.note(|noted| {
         match &command {
@@ -98,23 +104,21 @@ pub(super) fn configure(
             command => noted.asks(format_args!("command={command:?}")),
         };
     });
-    let grant = grants.iter().find(|grant| grant.kind == context.kind).ok_or(Errno::PERM)?;
-    if !command.is_for(grant, context.is_processes_only)? {
+    let grant = grants
+        .iter()
+        .find(|grant| grant.kind == context.of.kind && grant.is_for(&mounter))
+        .ok_or(Errno::PERM)?;
+    if !command.is_for(grant, context.of)? {
         return Ok(Verdict::Return(0));
     }
     let file = context.file.as_fd();
-    if command.makes() {
-        let ours = Ours::of(call, &namespace)?;
-        let setting = Setting::of(call, &caller, &namespace, &ours, context.kind)?;
-        caller.act(
-            || call.is_valid(),
-            Capabilities::SYS_ADMIN,
-            |scene| {
-                setting.enter(scene)?;
-                command.carry_out(file)
-            },
-        )?;
+    if command.makes() || mounter.is_foreign() {
+        // Ids among the options are numbers of the caller's user namespace.
+        let ours = Ours::of(call, &mounter)?;
+        let setting = Setting::of(call, &mounter, &ours, context.of.kind)?;
+        setting.act(call, &mounter, |_| Ok(()), |_, ()| command.carry_out(file))?;
     } else {
+        let caller = &mounter.caller;
         caller.act(|| call.is_valid(), Capabilities::empty(), |_| command.carry_out(file))?;
     }
     Ok(Verdict::Return(0))
@@ -147,10 +151,11 @@ impl Command {
 
     /// Whether there is anything to do. EINVAL for an option that the file system does not know or may not be told,
     /// EPERM for what would change it for others.
-    fn is_for(&self, grant: &FileSystemGrant, is_processes_only: bool) -> Result<bool, Errno> {
+    fn is_for(&self, grant: &FileSystemGrant, of: Of) -> Result<bool, Errno> {
         let (Self::Flag(key) | Self::Text(key, _)) = self else {
+            // Of one that is there for others as well, only the mount is changed.
             let changes_others = *self == Self::Reconfigure && !grant.kind.is_new();
-            return if changes_others { Err(Errno::PERM) } else { Ok(true) };
+            return if changes_others && !of.is_picked { Err(Errno::PERM) } else { Ok(!changes_others) };
         };
         let key = key.to_bytes();
         if FLAGS.contains(&key) {
@@ -160,9 +165,13 @@ impl Command {
         if key == b"source" && matches!(self, Self::Text(..)) {
             return Ok(true);
         }
-        grant.vet_one(key)?;
+        let option = grant.vet_one(key)?;
+        if of.is_picked && (key == b"subset" || Layers::has(&option)) {
+            // Neither is changed by a remount.
+            return Err(Errno::INVAL);
+        }
         // That is set already.
-        Ok(!(is_processes_only && key == b"subset"))
+        Ok(!(of.is_processes_only && key == b"subset"))
     }
 
     /// While acting: does it.
@@ -186,10 +195,14 @@ impl Command {
 mod tests {
     use super::*;
 
+    fn of(kind: FileSystem) -> Of {
+        Of { kind, is_processes_only: false, is_picked: false }
+    }
+
     fn asked(kind: FileSystem, key: &str) -> [Result<bool, Errno>; 2] {
         let key = CString::new(key).unwrap();
         let commands = [Command::Flag(key.clone()), Command::Text(key, c"1".into())];
-        commands.map(|command| command.is_for(&kind.into(), false))
+        commands.map(|command| command.is_for(&kind.into(), of(kind)))
     }
 
     #[test]
@@ -214,7 +227,7 @@ mod tests {
 
     #[test]
     fn what_others_see_is_not_reconfigured() {
-        let asked = |kind: FileSystem| Command::Reconfigure.is_for(&kind.into(), false);
+        let asked = |kind: FileSystem| Command::Reconfigure.is_for(&kind.into(), of(kind));
         assert_eq!(asked(FileSystem::Tmpfs), Ok(true));
         assert_eq!(asked(FileSystem::Sysfs), Err(Errno::PERM));
         assert_eq!(asked(FileSystem::Mqueue), Err(Errno::PERM));
@@ -223,6 +236,9 @@ mod tests {
     #[test]
     fn one_of_processes_only_stays_so() {
         let subset = Command::Text(c"subset".into(), c"".into());
-        assert_eq!(subset.is_for(&FileSystem::Proc.into(), true), Ok(false));
+        let processes = Of { is_processes_only: true, ..of(FileSystem::Proc) };
+        assert_eq!(subset.is_for(&FileSystem::Proc.into(), processes), Ok(false));
+        let picked = Of { is_picked: true, ..of(FileSystem::Proc) };
+        assert_eq!(subset.is_for(&FileSystem::Proc.into(), picked), Err(Errno::INVAL));
     }
 }

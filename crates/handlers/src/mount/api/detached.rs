@@ -4,14 +4,16 @@ use std::sync::Arc;
 
 use rustix::fs::{AtFlags, Mode, OFlags, openat};
 use rustix::mount::{FsMountFlags, MountAttrFlags, MoveMountFlags, fsmount};
-use seccomp_agent_nsenter::{Caller, Capabilities, Error, MountNamespace, change_detached_mount};
+use seccomp_agent_nsenter::{Capabilities, Error, change_detached_mount};
 use seccomp_agent_registry::{Arch, Call, Errno, Fields, Layout, Verdict};
 
 use super::table::{DetachedMount, Table};
-use super::{descriptor, enter, hand_in, refuse};
+use super::{attached, descriptor, give, refuse};
 use crate::emulate::Failure;
+use crate::mount::Mount;
 use crate::mount::file_system::FileSystemGrant;
-use crate::mount::ours::{Made, Origin, Ours};
+use crate::mount::mounter::Mounter;
+use crate::mount::ours::{Made, Origin, Ours, number};
 use crate::mount::setting::Setting;
 
 /// Where a mount with mapped ids is asked for.
@@ -29,38 +31,41 @@ const PROPAGATIONS: [u64; 3] = [0, 1 << 18, 1 << 19];
 
 /// `fsmount(2)`. What the container is not to see is covered before it gets the mount.
 pub(super) fn make(call: &Call<'_>, table: &Table, grants: &[FileSystemGrant]) -> Result<Verdict, Failure> {
-    let Some((caller, namespace)) = enter(call)? else { return Ok(Verdict::Continue) };
-    let handle = descriptor(&caller, call.int_arg(0));
+    let Some(mounter) = Mounter::enter(call)? else { return Ok(Verdict::Continue) };
+    let handle = descriptor(&mounter.caller, call.int_arg(0));
     let Some(context) = handle.and_then(|handle| table.context(handle)) else {
         return Ok(Verdict::Continue);
     };
-    let kind = context.kind;
+    let kind = context.of.kind;
     let asked = MountAttrFlags::from_bits_retain(call.int_arg(2).cast_unsigned());
     call.note(|noted| {
         let kind = kind.name().to_string_lossy();
         noted.asks(format_args!("type={kind} attributes={:#x}", asked.bits())).because("listed");
     });
+    if context.namespace != number(&mounter.namespace)? {
+        return refuse(call, "the context is for another mount namespace");
+    }
     let flags = FsMountFlags::from_bits_retain(call.int_arg(1).cast_unsigned());
     if !FsMountFlags::FSMOUNT_CLOEXEC.contains(flags) {
         return Err(Errno::INVAL.into());
     }
-    let grant = grants.iter().find(|grant| grant.kind == kind).ok_or(Errno::PERM)?;
-    let ours = Ours::of(call, &namespace)?;
-    let setting = Setting::of(call, &caller, &namespace, &ours, kind)?;
-    if setting.is_processes_only && !context.is_processes_only {
+    let grant =
+        grants.iter().find(|grant| grant.kind == kind && grant.is_for(&mounter)).ok_or(Errno::PERM)?;
+    let ours = Ours::of(call, &mounter)?;
+    let setting = Setting::of(call, &mounter, &ours, kind)?;
+    if setting.is_processes_only && !context.of.is_processes_only {
         return refuse(call, "the container has no procfs any more that would tell what to cover");
     }
     let forced = kind.forced(grant.allow) | setting.forced();
-    let mount = caller.act(
-        || call.is_valid(),
-        Capabilities::SYS_ADMIN,
-        |scene| {
-            setting.enter(scene)?;
-            fsmount(context.file.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, asked | forced)
-        },
+    let attributes = setting.first(asked, forced);
+    let mount = setting.act(
+        call,
+        &mounter,
+        |_| Ok(()),
+        |_, ()| fsmount(context.file.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes),
     )?;
-    let (mount, is_locked) = setting.cover(mount, &namespace)?;
-    let root = caller.act(
+    let (mount, is_locked) = setting.cover(mount, &mounter.namespace, asked)?;
+    let root = mounter.caller.act(
         || call.is_valid(),
         Capabilities::empty(),
         |_| {
@@ -69,22 +74,24 @@ pub(super) fn make(call: &Call<'_>, table: &Table, grants: &[FileSystemGrant]) -
         },
     )?;
     let made = Made { is_locked, ..Made::of(Origin::FileSystem(kind), forced) };
-    let mount = table.insert_mount(mount, made)?;
-    let handed = hand_in(call, root.as_fd(), flags.contains(FsMountFlags::FSMOUNT_CLOEXEC));
-    if handed.is_err() {
-        table.take_mount(&mount);
-    }
-    handed
+    let made = Made { needs_sys_admin: grant.needs_sys_admin, ..made };
+    let closes_on_exec = flags.contains(FsMountFlags::FSMOUNT_CLOEXEC);
+    give(call, table, &mounter, mount, made, &root, closes_on_exec)
 }
 
-/// `mount_setattr(2)` of a detached mount.
-pub(super) fn change(call: &Call<'_>, table: &Table) -> Result<Verdict, Failure> {
+/// `mount_setattr(2)`.
+pub(super) fn change(call: &Call<'_>, table: &Table, grants: &Mount) -> Result<Verdict, Failure> {
     let flags = call.int_arg(2);
     let by_descriptor = AtFlags::EMPTY_PATH.bits().cast_signed();
-    if flags & by_descriptor == 0 || flags & !(by_descriptor | WITHOUT_EFFECT) != 0 {
+    if flags & !(by_descriptor | WITHOUT_EFFECT) != 0 {
         return Ok(Verdict::Continue);
     }
-    let Some((.., mount)) = named(call, table)? else { return Ok(Verdict::Continue) };
+    let Some(mounter) = Mounter::enter(call)? else { return Ok(Verdict::Continue) };
+    let Some(mount) = named(call, &mounter, table, flags & by_descriptor != 0) else {
+        let is_left = mounter.is_capable || !grants.helps(&mounter);
+        let propagates = grants.propagation;
+        return if is_left { Ok(Verdict::Continue) } else { attached::change(call, &mounter, propagates) };
+    };
     let wanted = Attributes::read(call)?;
     call.note(|noted| {
         noted.asks(format_args!("set={:#x} clear={:#x}", wanted.set, wanted.clear));
@@ -98,8 +105,8 @@ pub(super) fn change(call: &Call<'_>, table: &Table) -> Result<Verdict, Failure>
     Ok(Verdict::Return(0))
 }
 
-/// `move_mount(2)` of a detached mount.
-pub(super) fn attach(call: &Call<'_>, table: &Table) -> Result<Verdict, Failure> {
+/// `move_mount(2)`.
+pub(super) fn attach(call: &Call<'_>, table: &Table, grants: &Mount) -> Result<Verdict, Failure> {
     let flags = MoveMountFlags::from_bits_retain(call.int_arg(4).cast_unsigned());
     let known = MoveMountFlags::MOVE_MOUNT_F_SYMLINKS
         | MoveMountFlags::MOVE_MOUNT_F_AUTOMOUNTS
@@ -107,10 +114,18 @@ pub(super) fn attach(call: &Call<'_>, table: &Table) -> Result<Verdict, Failure>
         | MoveMountFlags::MOVE_MOUNT_T_SYMLINKS
         | MoveMountFlags::MOVE_MOUNT_T_AUTOMOUNTS
         | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
-    if !flags.contains(MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH) || !known.contains(flags) {
+    if !known.contains(flags) {
         return Ok(Verdict::Continue);
     }
-    let Some((caller, namespace, mount)) = named(call, table)? else { return Ok(Verdict::Continue) };
+    let by_descriptor = flags.contains(MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH);
+    let Some(mounter) = Mounter::enter(call)? else { return Ok(Verdict::Continue) };
+    let Some(mount) = named(call, &mounter, table, by_descriptor) else {
+        let is_left = mounter.is_capable || !grants.helps(&mounter);
+        return if is_left { Ok(Verdict::Continue) } else { attached::relocate(call, &mounter, flags) };
+    };
+    if mount.namespace != number(&mounter.namespace)? {
+        return refuse(call, "the mount is for another mount namespace");
+    }
     let path = call.memory().path(call.arg(3))?;
     call.note(|noted| {
         noted.path(&path).because("mounted for the container");
@@ -118,15 +133,18 @@ pub(super) fn attach(call: &Call<'_>, table: &Table) -> Result<Verdict, Failure>
     let mut lookup = AtFlags::empty();
     lookup.set(AtFlags::EMPTY_PATH, flags.contains(MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH));
     lookup.set(AtFlags::SYMLINK_NOFOLLOW, !flags.contains(MoveMountFlags::MOVE_MOUNT_T_SYMLINKS));
-    let target = caller.target(call.int_arg(2), &path, lookup)?;
-    let ours = Ours::of(call, &namespace)?;
-    let target =
-        caller.act(|| call.is_valid(), Capabilities::empty(), |scene| scene.open_mount_point(&target))?;
+    let target = mounter.caller.target(call.int_arg(2), &path, lookup)?;
+    let ours = Ours::of(call, &mounter)?;
+    let target = mounter.caller.act(
+        || call.is_valid(),
+        Capabilities::empty(),
+        |scene| scene.open_mount_point(&target),
+    )?;
     // Of two who move it, the first does.
     if !table.take_mount(&mount) {
         return Err(Errno::INVAL.into());
     }
-    match ours.attach(call, &namespace, &mount.file, &target, Vec::new(), mount.made) {
+    match ours.attach(call, &mounter.namespace, &mount.file, &target, Vec::new(), mount.made) {
         Ok(()) => Ok(Verdict::Return(0)),
         // Unmounted again: nobody can move it any more.
         Err(gone @ Failure::Act(Error::Gone)) => Err(gone),
@@ -140,22 +158,23 @@ pub(super) fn attach(call: &Call<'_>, table: &Table) -> Result<Verdict, Failure>
 /// The detached mount that the call names by a descriptor and an empty path, its first arguments.
 fn named(
     call: &Call<'_>,
+    mounter: &Mounter,
     table: &Table,
-) -> Result<Option<(Caller, MountNamespace, Arc<DetachedMount>)>, Failure> {
-    let Some((caller, namespace)) = enter(call)? else { return Ok(None) };
-    let root = descriptor(&caller, call.int_arg(0));
-    let Some(mount) = root.and_then(|root| table.mount(root)) else { return Ok(None) };
+    by_descriptor: bool,
+) -> Option<Arc<DetachedMount>> {
+    let root = if by_descriptor { descriptor(&mounter.caller, call.int_arg(0))? } else { return None };
+    let mount = table.mount(root).filter(|mount| mount.made.is_for(mounter))?;
     // Null is empty as well, since Linux 6.11.
     let path = call.memory().optional_c_string(call.arg(1), 2);
     let is_empty = path.is_ok_and(|path: Option<CString>| path.is_none_or(|path| path.is_empty()));
-    Ok(is_empty.then_some((caller, namespace, mount)))
+    is_empty.then_some(mount)
 }
 
 /// `struct mount_attr`.
-struct Attributes {
-    set: u64,
-    clear: u64,
-    propagation: u64,
+pub(super) struct Attributes {
+    pub(super) set: u64,
+    pub(super) clear: u64,
+    pub(super) propagation: u64,
 }
 
 impl Layout for Attributes {
@@ -171,7 +190,7 @@ impl Layout for Attributes {
 
 impl Attributes {
     /// As the kernel copies a structure that grows: what is not known yet has to be zero.
-    fn read(call: &Call<'_>) -> Result<Self, Failure> {
+    pub(super) fn read(call: &Call<'_>) -> Result<Self, Failure> {
         let (address, size) = (call.arg(3), call.arg(4));
         let known = Self::size(call.syscall().arch);
         let size = match size {
@@ -190,7 +209,7 @@ impl Attributes {
 
     /// What of it is done. What the mount `keeps` is not cleared, and that is no error: as in the options of
     /// `mount(2)`, `dev` and `exec` have no effect then.
-    fn permitted(&self, keeps: MountAttrFlags) -> Result<(MountAttrFlags, MountAttrFlags), Errno> {
+    pub(super) fn permitted(&self, keeps: MountAttrFlags) -> Result<(MountAttrFlags, MountAttrFlags), Errno> {
         if (self.set | self.clear) & ID_MAPPED != 0 {
             return Err(Errno::PERM);
         }

@@ -5,44 +5,35 @@
 //! stays with the agent, and the caller gets a *handle*, a descriptor that stands for it. What it gets of the
 //! mount is its root, open as a directory: the kernel hands in no descriptor that is `O_PATH`.
 
+mod attached;
+mod clone;
 mod context;
 mod detached;
 mod table;
 
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 use seccomp_agent_nsenter::Caller;
 use seccomp_agent_registry::{Call, Errno, ReadError, Verdict};
 
 use self::table::Table;
-use super::file_system::FileSystemGrant;
-use super::{enter, refuse};
+use super::mounter::Mounter;
+use super::ours::{Made, number};
+use super::{Mount, refuse};
 use crate::emulate::Failure;
 
 /// Answers one of these calls.
-pub(super) fn answer(call: &Call<'_>, grants: &[FileSystemGrant]) -> Result<Verdict, Failure> {
-    let table = || call.container().keep(Table::default);
+pub(super) fn answer(call: &Call<'_>, mount: &Mount) -> Result<Verdict, Failure> {
+    let (table, grants) = (call.container().keep(Table::default), &mount.file_systems);
     match call.syscall().name() {
-        Some("fsopen") => context::open(call, &table(), grants),
-        Some("fsconfig") => context::configure(call, &table(), grants),
-        Some("fsmount") => detached::make(call, &table(), grants),
-        Some("mount_setattr") => detached::change(call, &table()),
-        Some("move_mount") => detached::attach(call, &table()),
-        Some("open_tree") => open_tree(call),
+        Some("fsopen") => context::open(call, &table, grants),
+        Some("fspick") => attached::pick(call, &table, mount),
+        Some("fsconfig") => context::configure(call, &table, grants),
+        Some("fsmount") => detached::make(call, &table, grants),
+        Some("mount_setattr") => detached::change(call, &table, mount),
+        Some("move_mount") => detached::attach(call, &table, mount),
+        Some("open_tree") if mount.binds => clone::clone(call, &table),
         _ => Ok(Verdict::Continue),
-    }
-}
-
-/// As on a kernel that has no such call: `mount(8)` then binds and remounts by `mount(2)`, which is granted.
-fn open_tree(call: &Call<'_>) -> Result<Verdict, Failure> {
-    match enter(call)? {
-        Some(_) => {
-            call.note(|noted| {
-                noted.because(BY_MOUNT);
-            });
-            Err(Errno::NOSYS.into())
-        }
-        None => Ok(Verdict::Continue),
     }
 }
 
@@ -63,6 +54,24 @@ fn hand_in(call: &Call<'_>, fd: BorrowedFd<'_>, closes_on_exec: bool) -> Result<
         Errno::NOENT => Errno::INTR.into(),
         other => other.into(),
     })
+}
+
+/// Keeps a detached mount, and gives the caller its root.
+fn give(
+    call: &Call<'_>,
+    table: &Table,
+    mounter: &Mounter,
+    mount: OwnedFd,
+    made: Made,
+    root: &OwnedFd,
+    closes_on_exec: bool,
+) -> Result<Verdict, Failure> {
+    let mount = table.insert_mount(mount, made, number(&mounter.namespace)?)?;
+    let handed = hand_in(call, root.as_fd(), closes_on_exec);
+    if handed.is_err() {
+        table.take_mount(&mount);
+    }
+    handed
 }
 
 /// Strings of these calls that are too long are EINVAL, as `strndup_user` of the kernel has it.

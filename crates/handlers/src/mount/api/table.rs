@@ -33,13 +33,23 @@ pub(super) struct Context {
     /// The context.
     pub(super) file: OwnedFd,
     /// What it is of.
-    pub(super) kind: FileSystem,
-    /// Whether it is of a procfs that has processes only.
-    pub(super) is_processes_only: bool,
+    pub(super) of: Of,
+    /// The mount namespace that it is for.
+    pub(super) namespace: (u64, u64),
     /// The end of a pipe, of which the caller has the other, the handle. It hangs up when nobody has that any more.
     end: OwnedFd,
     /// What handle and end have in common.
     file_id: FileId,
+}
+
+/// What a context is of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Of {
+    pub(super) kind: FileSystem,
+    /// Whether it is of a procfs that has processes only.
+    pub(super) is_processes_only: bool,
+    /// Whether it is of a file system that is there already, to change it.
+    pub(super) is_picked: bool,
 }
 
 /// A mount that is attached nowhere, whose root is open in the caller as well.
@@ -48,6 +58,8 @@ pub(super) struct DetachedMount {
     pub(super) file: OwnedFd,
     /// What it is, and has to stay.
     pub(super) made: Made,
+    /// The mount namespace that it is for.
+    pub(super) namespace: (u64, u64),
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -61,11 +73,11 @@ impl Table {
     pub(super) fn insert_context(
         &self,
         file: OwnedFd,
-        kind: FileSystem,
-        is_processes_only: bool,
+        of: Of,
+        namespace: (u64, u64),
     ) -> Result<OwnedFd, Errno> {
         let (end, handle) = pipe_with(PipeFlags::CLOEXEC)?;
-        let context = Context { file, kind, is_processes_only, file_id: FileId::of(&end)?, end };
+        let context = Context { file, of, namespace, file_id: FileId::of(&end)?, end };
         let given_up: Vec<_> =
             self.entries().contexts.extract_if(.., |context| context.is_given_up()).collect();
         // File systems go with them, maybe: not under the lock.
@@ -85,10 +97,15 @@ impl Table {
     }
 
     /// Keeps a detached mount.
-    pub(super) fn insert_mount(&self, file: OwnedFd, made: Made) -> Result<Arc<DetachedMount>, Errno> {
+    pub(super) fn insert_mount(
+        &self,
+        file: OwnedFd,
+        made: Made,
+        namespace: (u64, u64),
+    ) -> Result<Arc<DetachedMount>, Errno> {
         // Nobody else has the number while the mount is open.
         let made = Made { id: Mounted::of(&file)?.mount, ..made };
-        let mount = Arc::new(DetachedMount { file, made });
+        let mount = Arc::new(DetachedMount { file, made, namespace });
         let oldest = {
             let mounts = &mut self.entries().mounts;
             mounts.push(Arc::clone(&mount));
@@ -144,6 +161,8 @@ mod tests {
     use super::*;
     use rustix::fs::{Mode, OFlags, open};
 
+    const OF: Of = Of { kind: FileSystem::Proc, is_processes_only: false, is_picked: false };
+
     fn some_file() -> OwnedFd {
         open(c"/dev/null", OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).unwrap()
     }
@@ -152,7 +171,7 @@ mod tests {
     fn a_context_is_found_by_its_handle_and_duplicates_of_it() {
         let table = Table::default();
         let handles: Vec<_> =
-            (0..2).map(|_| table.insert_context(some_file(), FileSystem::Proc, false).unwrap()).collect();
+            (0..2).map(|_| table.insert_context(some_file(), OF, (0, 0)).unwrap()).collect();
         let found: Vec<_> = handles.iter().map(|handle| table.context(handle).unwrap()).collect();
         assert!(!Arc::ptr_eq(&found[0], &found[1]));
         let again = rustix::io::fcntl_dupfd_cloexec(&handles[1], 0).unwrap();
@@ -163,13 +182,12 @@ mod tests {
     #[test]
     fn only_contexts_that_somebody_has_a_handle_of_count() {
         let table = Table::default();
-        let handles: Vec<_> = (0..MAX_CONTEXTS)
-            .map(|_| table.insert_context(some_file(), FileSystem::Proc, false).unwrap())
-            .collect();
-        assert_eq!(table.insert_context(some_file(), FileSystem::Proc, false).unwrap_err(), Errno::NFILE);
+        let handles: Vec<_> =
+            (0..MAX_CONTEXTS).map(|_| table.insert_context(some_file(), OF, (0, 0)).unwrap()).collect();
+        assert_eq!(table.insert_context(some_file(), OF, (0, 0)).unwrap_err(), Errno::NFILE);
         drop(handles);
         for _ in 0..MAX_CONTEXTS * 2 {
-            table.insert_context(some_file(), FileSystem::Proc, false).unwrap();
+            table.insert_context(some_file(), OF, (0, 0)).unwrap();
         }
     }
 }

@@ -1,0 +1,59 @@
+//! What the cluster knows of containers, for the resolver `kubernetes`.
+
+use std::sync::Arc;
+
+use anyhow::Context;
+use seccomp_agent_kuberesolver::{Identity, Pods, connect, node_name, watch};
+use seccomp_agent_registry::{Container, Pod};
+
+/// The pods of this node.
+pub(crate) struct Cluster {
+    pods: Pods,
+    /// Whether there is an API server to learn of pods from.
+    is_followed: bool,
+}
+
+impl Cluster {
+    /// Follows the pods of the node of this name, or of the node that this seems to be. Without credentials for an API
+    /// server, what annotations say has to be enough. Takes a tokio runtime.
+    pub(crate) async fn follow(node: Option<&str>) -> anyhow::Result<Self> {
+        let node = node.map(str::to_owned).or_else(node_name);
+        let node = node.context("what is this node called? --node-name or NODE_NAME has to say")?;
+        let pods = Pods::default();
+        let client = connect().await;
+        let is_followed = client.is_ok();
+        match client {
+            Ok(client) => {
+                let pods = pods.clone();
+                tokio::spawn(async move { watch(client, &node, pods).await });
+            }
+            Err(error) => tracing::warn!(
+                %error,
+                "no API server is known; of pods, what runtimes write into annotations is all there is"
+            ),
+        }
+        Ok(Self { pods, is_followed })
+    }
+
+    /// The container's pod, if it is known. Where it `must` be, and there is one, waits until it is.
+    pub(crate) async fn pod_of(&self, container: &Container, must: bool) -> Option<Arc<Pod>> {
+        let identity = Identity::of(container).or_by_cgroup(container.pid.max(container.init_pid));
+        let pod = match self.pods.find(&identity) {
+            Some(pod) => pod,
+            None if must && self.is_followed && identity.is_of_a_pod() => self.pods.wait_for(&identity).await,
+            None => return None,
+        };
+        let role = identity.container.as_ref().and_then(|name| pod.containers.get(name));
+        tracing::info!(
+            container = container.id,
+            namespace = pod.namespace,
+            pod = pod.name,
+            name = identity.container,
+            role = ?role.map(|known| known.role).or(identity.role),
+            owner = pod.owner.as_ref().map(ToString::to_string),
+            exec = container.is_exec(),
+            "pod found"
+        );
+        Some(pod)
+    }
+}

@@ -1,0 +1,133 @@
+//! What a runtime says of a container's pod, by the annotations of its state.
+
+use seccomp_agent_registry::{Container, Role};
+
+use crate::cgroup::pod_uids;
+
+/// What is known of a container's place in its pod without asking anybody.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Identity {
+    /// The pod's namespace.
+    pub namespace: Option<String>,
+    /// The pod's name.
+    pub pod: Option<String>,
+    /// The pod's UID; of several, as in a node that is itself a pod, the innermost first.
+    pub pod_uids: Vec<String>,
+    /// The container's name in the pod.
+    pub container: Option<String>,
+    /// That it is the pod's sandbox, where the runtime says so.
+    pub role: Option<Role>,
+}
+
+/// Where runtimes write it: containerd (`io.kubernetes.cri`), CRI-O (`io.kubernetes.cri-o` and what it passes on of the
+/// kubelet's labels), podman.
+const NAMESPACE: &[&str] =
+    &["io.kubernetes.cri.sandbox-namespace", "io.kubernetes.pod.namespace", "io.kubernetes.cri-o.Namespace"];
+const POD: &[&str] =
+    &["io.kubernetes.cri.sandbox-name", "io.kubernetes.pod.name", "io.kubernetes.cri-o.KubeName"];
+const UID: &[&str] = &["io.kubernetes.cri.sandbox-uid", "io.kubernetes.pod.uid"];
+const CONTAINER: &[&str] = &["io.kubernetes.cri.container-name", "io.kubernetes.container.name"];
+const KIND: &[&str] = &["io.kubernetes.cri.container-type", "io.kubernetes.cri-o.ContainerType"];
+
+impl Identity {
+    /// What the runtime's annotations say.
+    pub fn of(container: &Container) -> Self {
+        let said = |keys: &[&str]| {
+            let value = keys.iter().find_map(|key| container.annotations.get(*key));
+            value.filter(|value| !value.is_empty()).cloned()
+        };
+        let role = said(KIND).filter(|kind| kind == "sandbox").map(|_| Role::Sandbox);
+        // The kubelet labels the sandbox of dockershim and CRI-O so.
+        let container = said(CONTAINER).filter(|name| name != "POD");
+        Self {
+            namespace: said(NAMESPACE),
+            pod: said(POD),
+            pod_uids: said(UID).into_iter().collect(),
+            container,
+            role,
+        }
+    }
+
+    /// The same, with what the cgroup of one of its processes adds where annotations say no UID.
+    #[must_use]
+    pub fn or_by_cgroup(mut self, pid: u32) -> Self {
+        if self.pod_uids.is_empty() && pid != 0 {
+            // A process that is gone, or not to be seen from here, tells nothing.
+            let paths = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+            self.pod_uids = pod_uids(&paths);
+        }
+        self
+    }
+
+    /// Whether there is a pod that it belongs to, known or not.
+    pub fn is_of_a_pod(&self) -> bool {
+        !self.pod_uids.is_empty() || (self.namespace.is_some() && self.pod.is_some())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(annotations: &[(&str, &str)]) -> Identity {
+        let mut container = Container::named("c");
+        container.annotations =
+            annotations.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        Identity::of(&container)
+    }
+
+    #[test]
+    fn each_runtimes_annotations_are_read() {
+        let expected = Identity {
+            namespace: Some("shop".into()),
+            pod: Some("web-0".into()),
+            pod_uids: vec!["u-1".into()],
+            container: Some("nginx".into()),
+            role: None,
+        };
+        for annotations in [
+            [
+                ("io.kubernetes.cri.sandbox-namespace", "shop"),
+                ("io.kubernetes.cri.sandbox-name", "web-0"),
+                ("io.kubernetes.cri.sandbox-uid", "u-1"),
+                ("io.kubernetes.cri.container-name", "nginx"),
+                ("io.kubernetes.cri.container-type", "container"),
+            ],
+            [
+                ("io.kubernetes.pod.namespace", "shop"),
+                ("io.kubernetes.pod.name", "web-0"),
+                ("io.kubernetes.pod.uid", "u-1"),
+                ("io.kubernetes.container.name", "nginx"),
+                ("io.kubernetes.cri-o.ContainerType", "container"),
+            ],
+        ] {
+            assert_eq!(of(&annotations), expected);
+        }
+    }
+
+    #[test]
+    fn a_sandbox_is_told_from_what_runs_in_it() {
+        let of_containerd = of(&[
+            ("io.kubernetes.cri.sandbox-name", "web-0"),
+            ("io.kubernetes.cri.sandbox-namespace", "shop"),
+            ("io.kubernetes.cri.container-type", "sandbox"),
+        ]);
+        assert_eq!((of_containerd.role, of_containerd.container), (Some(Role::Sandbox), None));
+        let of_crio =
+            of(&[("io.kubernetes.container.name", "POD"), ("io.kubernetes.cri-o.ContainerType", "sandbox")]);
+        assert_eq!((of_crio.role, of_crio.container), (Some(Role::Sandbox), None));
+    }
+
+    #[test]
+    fn what_no_runtime_has_said_is_asked_of_the_cgroup() {
+        assert!(!of(&[("io.container.manager", "libpod")]).is_of_a_pod());
+        assert!(!of(&[]).or_by_cgroup(0).is_of_a_pod());
+        // Our own process is in no pod, or in that of the build.
+        let ours = of(&[]).or_by_cgroup(std::process::id());
+        let paths = std::fs::read_to_string("/proc/self/cgroup").unwrap();
+        assert_eq!(ours.pod_uids, pod_uids(&paths));
+        let said = of(&[("io.kubernetes.pod.uid", "u-1")]).or_by_cgroup(std::process::id());
+        assert_eq!(said.pod_uids, ["u-1"]);
+    }
+}

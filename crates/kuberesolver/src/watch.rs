@@ -1,0 +1,66 @@
+//! Following the API server.
+
+use futures_util::{StreamExt, pin_mut};
+use k8s_openapi::api::core::v1::Pod as ApiPod;
+use kube::runtime::WatchStreamExt;
+use kube::runtime::watcher::{Config, Event, watcher};
+use kube::{Api, Client};
+
+use crate::pod::kept;
+use crate::pods::Pods;
+
+/// The variable that a `DaemonSet` gives its pods the node's name by.
+const NODE_NAME: &str = "NODE_NAME";
+
+/// The name of this node in the cluster: `NODE_NAME`, or else what the kubelet calls a node that nobody has given a name,
+/// which is the host's name in small letters.
+pub fn node_name() -> Option<String> {
+    let host = || std::fs::read_to_string("/proc/sys/kernel/hostname").ok();
+    let name = std::env::var(NODE_NAME).ok().or_else(host)?;
+    Some(name.trim().to_lowercase()).filter(|name| !name.is_empty())
+}
+
+/// A client with the credentials of the pod that this process runs in, or with those of `KUBECONFIG` or
+/// `~/.kube/config`. Nothing is asked of the API server yet.
+pub async fn connect() -> Result<Client, kube::Error> {
+    Client::try_default().await
+}
+
+/// Follows the pods of a node, for ever: where the API server is away or says no, it asks again, at growing intervals
+/// of up to a minute. Pods that are known stay known meanwhile.
+pub async fn watch(client: Client, node: &str, pods: Pods) {
+    // Those of other nodes would be of no use, and are not for this agent to see.
+    let of_this_node = Config::default().fields(&format!("spec.nodeName={node}"));
+    let events = watcher(Api::<ApiPod>::all(client), of_this_node).default_backoff();
+    pin_mut!(events);
+    let mut is_away = false;
+    while let Some(event) = events.next().await {
+        match event {
+            Ok(event) => {
+                if is_away {
+                    tracing::info!("the API server is back");
+                    is_away = false;
+                }
+                take(event, node, &pods);
+            }
+            Err(error) if is_away => tracing::debug!(%error, "the API server is still away"),
+            Err(error) => {
+                tracing::warn!(%error, node, "the API server cannot be asked for pods; trying on");
+                is_away = true;
+            }
+        }
+    }
+}
+
+fn take(event: Event<ApiPod>, node: &str, pods: &Pods) {
+    match event {
+        Event::Apply(pod) => kept(pod).into_iter().for_each(|pod| pods.put(pod)),
+        Event::Delete(pod) => kept(pod).into_iter().for_each(|pod| pods.remove(&pod)),
+        Event::Init => pods.begin_list(),
+        Event::InitApply(pod) => kept(pod).into_iter().for_each(|pod| pods.list(pod)),
+        Event::InitDone => {
+            pods.end_list();
+            tracing::info!(node, pods = pods.len(), "the pods of this node are known");
+        }
+    }
+}
