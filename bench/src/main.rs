@@ -19,6 +19,7 @@ mod round_trip;
 mod server;
 mod start;
 mod throughput;
+mod workload;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -55,6 +56,8 @@ enum Name {
     Throughput,
     /// From connecting to the first answer, one container at a time and 1,000 at once
     Start,
+    /// A server under load and a compiler, recorded and traced. Needs root, nginx, a compiler and strace
+    Workload,
     /// What 1,000 idle listeners cost, and what 10,000 leave behind
     Idle,
 }
@@ -101,6 +104,9 @@ impl Effort {
 }
 
 fn main() -> anyhow::Result<ExitCode> {
+    if let Some(code) = seccomp_agent_launcher::run_if_init() {
+        return Ok(code);
+    }
     let args = Args::parse();
     match args.role {
         Some(Role::Caller(options)) => caller::run(&options).map(|()| ExitCode::SUCCESS),
@@ -119,13 +125,14 @@ fn measure(name: Option<Name>, output: Output) -> anyhow::Result<ExitCode> {
     let wanted = |which| name.is_none_or(|name| name == which);
     seccomp_agent_agent::raise_descriptor_limit();
     let mut report = Report::new(effort.slack, output == Output::Text);
-    let all: [(Name, Benchmark); 7] = [
+    let all: [(Name, Benchmark); 8] = [
         (Name::RoundTrip, round_trip::measure),
         (Name::Recording, recording::measure),
         (Name::Emulated, emulated::measure),
         (Name::Mounting, mounting::measure),
         (Name::Throughput, throughput::measure),
         (Name::Start, start::measure),
+        (Name::Workload, workload::measure),
         (Name::Idle, |_, report| idle::measure(report)),
     ];
     for (_, benchmark) in all.into_iter().filter(|(name, _)| wanted(*name)) {

@@ -1,8 +1,10 @@
 //! Recordings of `serve`: of containers that ask for it, kept while they run, enforced afterwards.
 
+mod killed;
+mod progressive;
+
 use std::time::Duration;
 
-use rustix::process::Signal;
 use seccomp_agent_profile::Profile;
 use seccomp_agent_recorder::{Enforce, Name, Observe, Origin, Recording, Store, Target};
 use seccomp_agent_syscall::{Arch, Syscall};
@@ -15,9 +17,6 @@ const SCRIPT: [&str; 3] = ["sh", "-c", "echo one; mkdir /made; rmdir /made; sh -
 
 /// Nothing here takes as long, but for a machine that does other things.
 const PATIENCE: Duration = Duration::from_secs(30);
-
-/// How many starts it may take until one finds nothing new.
-const STARTS: usize = 8;
 
 struct Recorded {
     bed: Bed,
@@ -125,36 +124,6 @@ fn what_was_recorded_of_a_container_and_its_exec_is_enough_for_the_next() {
 }
 
 #[test]
-fn an_agent_that_is_killed_leaves_what_it_saw_to_the_next() {
-    let mut recorded = Recorded::serving();
-    let runc = Runc::new(&recorded.bed).unwrap();
-    let bundle = recorded.bundle(&recorded.observe().everything());
-    let waiting = bundle.command(&["sh", "-c", "mkdir /made; exec sleep 1000"]);
-    let id = runc.unused_id("killed");
-    runc.start(&id, &waiting).unwrap();
-    let sleeps = |recording: &Recording| {
-        ["nanosleep", "clock_nanosleep"].into_iter().any(|name| recording.seen(call(name)).is_some())
-    };
-    let is_asleep = |recording: &Recording| recording.seen(call("mkdir")).is_some() && sleeps(recording);
-    let before = recorded.recording(is_asleep);
-    recorded.daemon.signal(Signal::KILL).unwrap();
-    recorded.daemon.wait().unwrap();
-    assert_eq!(recorded.recording(is_asleep), before);
-
-    recorded.daemon = serve(&recorded.bed, &[]);
-    assert!(recorded.is_complete(), "{}", recorded.daemon.log());
-    assert_eq!(recorded.recording(is_asleep), before);
-    runc.delete(&id).unwrap();
-    let bundle = recorded.bundle(&recorded.observe().everything());
-    let ended = runc.run(&runc.unused_id("after"), &bundle.command(&SCRIPT)).unwrap();
-    assert_eq!(ended.stdout, "one\ntwo\n", "{ended}");
-    let both =
-        recorded.recording(|recording| recording.runs() == 2 && recording.seen(call("rmdir")).is_some());
-    assert_eq!(both.seen(call("mkdir")).unwrap().count, 2);
-    assert!(sleeps(&both));
-}
-
-#[test]
 fn two_agents_can_record_into_one_directory() {
     let ours = Recorded::serving();
     let other = Bed::new().unwrap();
@@ -176,34 +145,6 @@ fn two_agents_can_record_into_one_directory() {
     });
     let all = ours.recording(|recording| recording.runs() == 6 && ours.is_complete());
     assert_eq!(all.seen(call("mkdir")).unwrap().count, 6);
-}
-
-#[test]
-fn a_start_of_which_all_is_known_asks_nobody() {
-    for crun in [false, true] {
-        let bed = Bed::new().unwrap();
-        let profiles = bed.subdirectory("profiles").unwrap();
-        let recorded = Recorded::serving_in(bed, &["--recording-profiles", profiles.to_str().unwrap()]);
-        let runtime = if crun { Runc::crun(&recorded.bed) } else { Runc::new(&recorded.bed) }.unwrap();
-        let mut profile = recorded.observe().everything();
-        let mut asked = Vec::new();
-        let notified = || recorded.daemon.metrics().unwrap().sum("seccomp_agent_answer_seconds_count", &[]);
-        // What the threads of runc's own Go runtime do differs from start to start; three are enough as a rule.
-        while asked.last() != Some(&0.0) && asked.len() < STARTS {
-            let before = notified();
-            let bundle = recorded.bundle(&profile).command(&SCRIPT);
-            let ended = runtime.run(&runtime.unused_id("progressive"), &bundle).unwrap();
-            assert_eq!(ended.stdout, "one\ntwo\n", "{ended}\n{}", recorded.daemon.log());
-            let runs = asked.len() as u64 + 1;
-            recorded.recording(|recording| recording.runs() == runs && recorded.is_complete());
-            asked.push(notified() - before);
-            profile = recorded.observe().unknown(&recorded.recording(|_| true));
-            let written = || Profile::from_json(&std::fs::read(profiles.join("web.json")).ok()?).ok();
-            let is_written = || written().as_ref() == Some(&profile);
-            assert!(eventually(PATIENCE, is_written), "{:?}\n{}", written(), recorded.daemon.log());
-        }
-        assert!(asked[0] > 50.0 && asked.last() == Some(&0.0), "{asked:?}");
-    }
 }
 
 #[test]

@@ -62,8 +62,11 @@ fn main() -> ExitCode {
         Command::Demo => demo::run().map(|()| ExitCode::SUCCESS),
         Command::Test(options) => test::run(&options),
         Command::Bench { arguments } => {
+            // What takes root is not measured without.
+            let installed = if tools::is_root() { tools::install(tools::MEASURED) } else { Ok(()) };
             // What is measured beside the engine is the agent as it is shipped.
-            build::released_agent()
+            installed
+                .and_then(|()| build::released_agent())
                 .and_then(|_| {
                     command::cargo(["run", "--quiet", "--release", "--package", "seccomp-agent-bench", "--"])
                 })

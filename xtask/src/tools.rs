@@ -37,7 +37,12 @@ pub(crate) enum Tool {
     Python,
     /// A compiler, for a program of 32 bits.
     Compiler,
+    /// What traces system calls, to compare with.
+    Strace,
 }
+
+/// What the benchmarks start.
+pub(crate) const MEASURED: &[Tool] = &[Tool::Nginx, Tool::Compiler, Tool::Strace];
 
 impl Tool {
     /// The Debian package that has it.
@@ -56,6 +61,7 @@ impl Tool {
             Tool::Sqlite => "sqlite3",
             Tool::Python => "python3",
             Tool::Compiler => "gcc",
+            Tool::Strace => "strace",
         }
     }
 
@@ -82,6 +88,7 @@ impl Tool {
                 command::output(python.args(["-I", "-c", "import subprocess, tempfile"])).is_some()
             }
             Tool::Compiler => run(&["cc"]),
+            Tool::Strace => run(&["strace"]),
             // ldd succeeds for what is linked dynamically.
             Tool::Busybox => {
                 binaries::busybox().is_ok_and(|path| command::output(Command::new("ldd").arg(path)).is_none())

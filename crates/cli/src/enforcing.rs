@@ -1,5 +1,8 @@
 //! Which enforcing profile is to be made of a recording, and writing it.
 
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
@@ -76,16 +79,48 @@ pub(crate) fn write_as(
     match output {
         Some(path) => {
             write_file(path, &text)?;
-            write_file(&path.with_extension("provenance.json"), &provenance.to_json())?;
+            write_file(&provenance_of(path), &provenance.to_json())?;
         }
         None => print!("{text}"),
     }
     Ok(provenance)
 }
 
-/// Writes a file, and names it if that fails.
+/// Writes a file, and names it if that fails. Whoever reads it finds the old one or the new one, complete; what is no
+/// file, such as `/dev/stderr`, is written to.
 pub(crate) fn write_file(path: &Path, text: &str) -> anyhow::Result<()> {
-    std::fs::write(path, text).with_context(|| format!("writing {}", path.display()))
+    let write = || {
+        let old = fs::metadata(path).ok();
+        // `/dev/stdout` may be a file that others have open.
+        let is_device = path.starts_with("/dev") || path.starts_with("/proc");
+        if is_device || old.as_ref().is_some_and(|old| !old.is_file()) {
+            return fs::write(path, text);
+        }
+        // A link stays one.
+        let real = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+        let directory = real.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."));
+        // Less what the umask takes.
+        let usual = fs::Permissions::from_mode(0o666);
+        let mut file = tempfile::Builder::new().permissions(usual).tempfile_in(directory)?;
+        file.write_all(text.as_bytes())?;
+        if let Some(old) = old {
+            file.as_file().set_permissions(old.permissions())?;
+        }
+        file.as_file().sync_all()?;
+        file.persist(&real).map(drop).map_err(|error| error.error)
+    };
+    write().with_context(|| format!("writing {}", path.display()))
+}
+
+/// `NAME.provenance.json`, of `NAME.json` or NAME.
+fn provenance_of(path: &Path) -> PathBuf {
+    let mut name = if path.extension().is_some_and(|extension| extension == "json") {
+        path.with_extension("").into_os_string()
+    } else {
+        path.as_os_str().to_owned()
+    };
+    name.push(".provenance.json");
+    name.into()
 }
 
 fn read_base(base: &Path) -> anyhow::Result<Profile> {
@@ -128,6 +163,41 @@ const MAX_ERRNO: u16 = 4095;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_file_is_replaced_as_a_whole_with_its_mode_and_where_a_link_leads() {
+        let directory = tempfile::tempdir().unwrap();
+        let (file, link) = (directory.path().join("file"), directory.path().join("link"));
+        write_file(&file, "first, and longer").unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(mode(&file) & 0o600, 0o600);
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o640)).unwrap();
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        let mut reader = fs::File::open(&file).unwrap();
+        write_file(&link, "second").unwrap();
+        let mut old = String::new();
+        std::io::Read::read_to_string(&mut reader, &mut old).unwrap();
+        assert_eq!(
+            (old.as_str(), fs::read_to_string(&file).unwrap().as_str()),
+            ("first, and longer", "second")
+        );
+        assert!(mode(&file) == 0o640 && link.is_symlink());
+        assert_eq!(fs::read_dir(&directory).unwrap().count(), 2);
+        let message = format!("{:#}", write_file(Path::new("/nowhere/file"), "").unwrap_err());
+        assert!(message.contains("/nowhere/file"), "{message}");
+    }
+
+    #[test]
+    fn the_provenance_is_named_as_the_profile() {
+        for (profile, provenance) in [
+            ("a/web.json", "a/web.provenance.json"),
+            ("web.v1.json", "web.v1.provenance.json"),
+            ("web.v1", "web.v1.provenance.json"),
+            ("web", "web.provenance.json"),
+        ] {
+            assert_eq!(provenance_of(Path::new(profile)), Path::new(provenance));
+        }
+    }
 
     #[test]
     fn actions_are_read_and_what_is_near_one_is_suggested() {

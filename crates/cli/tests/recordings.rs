@@ -146,11 +146,20 @@ fn runs_of_files_and_directories_are_added_and_nothing_if_one_is_wrong() {
     said(&here, &["merge", "web", file.to_str().unwrap()]);
     assert_eq!(runs(&here), [("db".to_owned(), 2), ("web".to_owned(), 3)]);
 
+    // What was written of runs that had not ended, and nothing that a profile did not allow.
+    fs::copy(&file, there.path().join(format!("api.{}.run", "2".repeat(32)))).unwrap();
+    fs::copy(&file, there.path().join("bad.violations")).unwrap();
+    fs::copy(&file, there.path().join(format!("db.{}.run", "2".repeat(32)))).unwrap();
+    said(&here, &["merge", "api", other]);
+    said(&here, &["merge", "--all", other]);
+    assert_eq!(runs(&here), [("api".to_owned(), 2), ("db".to_owned(), 3), ("web".to_owned(), 3)]);
+    assert!(refused(&here, &["merge", "bad", other]).contains("no recording \"bad\""));
+
     fs::write(there.path().join("zz.json"), "{").unwrap();
     let message = refused(&here, &["merge", "--all", other]);
     assert!(message.contains("zz.json"), "{message}");
     assert!(refused(&here, &["merge", "web", here.path().to_str().unwrap()]).contains("is here already"));
-    assert_eq!(runs(&here), [("db".to_owned(), 2), ("web".to_owned(), 3)]);
+    assert_eq!(runs(&here), [("api".to_owned(), 2), ("db".to_owned(), 3), ("web".to_owned(), 3)]);
 }
 
 #[test]
@@ -197,6 +206,26 @@ fn violations_are_shown_and_become_part_of_the_recording() {
     assert!(said(&directory, &["amend", "web", "--violations"]).contains("bind"));
     assert!(calls(&directory, "web").contains(&"bind".to_owned()));
     assert!(said(&directory, &["amend", "web", "--violations"]).contains("none"));
+}
+
+#[test]
+fn violations_of_what_was_never_recorded_are_listed_shown_amended_and_dropped() {
+    let directory = recordings();
+    let facts = json!({"calls": {"SCMP_ARCH_X86_64": {"bind": {"count": 4, "first": OLD, "last": NEW}}}});
+    let violations = json!({"version": 2, "runs": {"3".repeat(32): facts}}).to_string();
+    for name in ["api", "old"] {
+        fs::write(directory.path().join(format!("{name}.violations")), &violations).unwrap();
+    }
+    let list = parsed(&said(&directory, &["list", "--output", "json"]));
+    let api = json!({"name": "api", "runs": 0, "calls": 0, "violations": 1, "last": NEW});
+    assert_eq!((&list[0], list.as_array().unwrap().len()), (&api, 3));
+    assert!(said(&directory, &["show", "api"]).contains("\nviolations, x86_64\n"));
+    let message = refused(&directory, &["profile", "api"]);
+    assert!(message.contains("violations only") && message.contains("amend api --violations"), "{message}");
+    said(&directory, &["amend", "api", "--violations"]);
+    assert_eq!(calls(&directory, "api"), ["bind"]);
+    assert!(said(&directory, &["reset", "old", "--all"]).contains("1 of 1 calls dropped\nbind"));
+    assert_eq!(runs(&directory), [("api".to_owned(), 1), ("web".to_owned(), 2)]);
 }
 
 #[test]

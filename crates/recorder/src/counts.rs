@@ -152,6 +152,11 @@ impl Counts {
             .fold(self.elsewhere(), |sum, cell| sum.wrapping_add(cell.count.load(Ordering::Relaxed)))
     }
 
+    /// How many different calls were counted.
+    pub(crate) fn different(&self) -> usize {
+        self.cells.iter().filter(|cell| cell.count.load(Ordering::Relaxed) > 0).count()
+    }
+
     pub(crate) fn elsewhere(&self) -> u64 {
         self.elsewhere.load(Ordering::Relaxed)
     }

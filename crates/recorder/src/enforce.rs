@@ -9,7 +9,7 @@ use crate::observe::UNNOTIFIED;
 use crate::provenance::{Evidence, Provenance, Reason};
 use crate::recording::Recording;
 use crate::seen::Seen;
-use crate::target::Target;
+use crate::target::{GO, Target};
 use crate::watched::Watched;
 
 /// What kind of profile is made of a recording.
@@ -147,6 +147,11 @@ impl Enforce {
                 allow(name, Reason::Unnotified);
             }
         }
+        if recording.has_partial_run() {
+            for name in GO.iter().filter(|name| !UNNOTIFIED.contains(name)) {
+                allow(name, Reason::Unnotified);
+            }
+        }
         for name in self.target.needs(self.no_new_privs) {
             allow(name, Reason::Runtime);
         }
@@ -173,7 +178,10 @@ impl Enforce {
 
     /// Whether what runtimes were seen to do before the program says something of ours.
     fn concerns(&self, recording: &Recording) -> bool {
-        self.target == Target::Any || recording.runtimes().into_iter().any(|name| self.target.includes(name))
+        self.target == Target::Any
+            || recording.runtimes().into_iter().any(|name| self.target.includes(name))
+            // What a runtime was seen to do was then not looked at when the program did it.
+            || recording.has_partial_run()
     }
 
     fn decided_by_base(&self, name: &str) -> Option<Decided> {
@@ -325,6 +333,8 @@ mod tests {
         }
         let (profile, _) = machine().under(Target::Runc).with_no_new_privs().profile(&recording);
         assert!(allows(&profile, "execve") && !allows(&profile, "capset"));
+        let (profile, _) = machine().under(Target::Runc).profile(&recording.partially());
+        assert!(allows(&profile, "getuid"), "the program may have made it without being seen");
     }
 
     #[test]
@@ -333,6 +343,17 @@ mod tests {
             let (profile, why) = machine().under(Target::Crun).profile(&recorded(runtime, &[]));
             assert_eq!(allows(&profile, "futex"), expected, "{runtime}");
             assert_eq!(why.allowed.contains_key("futex"), expected, "{runtime}");
+        }
+    }
+
+    #[test]
+    fn what_a_profile_that_asks_about_the_unknown_alone_allows_is_allowed() {
+        for (recording, allowed) in [
+            (Recording::of_run(RunId::now(), Facts::default()), false),
+            (Recording::of_run(RunId::now(), Facts::default()).partially(), true),
+        ] {
+            let (profile, _) = machine().under(Target::Crun).profile(&recording);
+            assert_eq!(allows(&profile, "epoll_pwait"), allowed);
         }
     }
 

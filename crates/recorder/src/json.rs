@@ -7,7 +7,7 @@ use crate::arguments::Arguments;
 use crate::facts::{Facts, MAX_LABEL, MAX_LABELS};
 use crate::recording::{Earlier, MAX_EARLIER, MAX_RUNS, Recording};
 use crate::run_id::RunId;
-use crate::seen::{FirstCaller, Origin, Seen};
+use crate::seen::{FirstCaller, Origin, Seen, is_obeyed};
 use crate::values::MAX_VALUES;
 use crate::watched::Watched;
 
@@ -235,7 +235,7 @@ fn parsed(id: &str) -> Result<RunId, String> {
 
 fn facts(raw: RawFacts, runs: u64) -> Result<Facts, String> {
     for labels in [&raw.runtimes, &raw.images, &raw.workloads] {
-        let is_sound = |label: &String| label.len() <= MAX_LABEL && !label.contains(char::is_control);
+        let is_sound = |label: &String| label.len() <= MAX_LABEL && !label.contains(is_obeyed);
         if labels.len() > MAX_LABELS || !labels.iter().all(is_sound) {
             return Err(
                 "these names of runtimes, images or workloads could not have been recorded".to_owned()

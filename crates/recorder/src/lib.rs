@@ -71,5 +71,5 @@ pub use recording::{Recording, UnknownCall};
 pub use run_id::{InvalidRunId, RunId};
 pub use runs::{Runs, Saved, Subject};
 pub use seen::{FirstCaller, Origin, Seen};
-pub use store::{Store, StoreError};
+pub use store::{Entry, Store, StoreError};
 pub use target::{Target, UnknownTarget};

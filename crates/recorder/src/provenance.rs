@@ -57,7 +57,8 @@ pub enum Reason {
     Signal,
     /// The vDSO does it without a system call on most machines, and not on all.
     Vdso,
-    /// Runtimes do not let it be notified, so that recordings of containers do not show it.
+    /// Runtimes do not let it be notified, or a profile that asks only about what is unknown allowed it, so that recordings
+    /// of containers do not show it.
     Unnotified,
     /// It takes the place of another call where the kernel lacks that.
     Instead {

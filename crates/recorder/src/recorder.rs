@@ -78,6 +78,11 @@ impl Recorder {
         self.counts.total()
     }
 
+    /// How many different calls were counted so far.
+    pub(crate) fn different(&self) -> usize {
+        self.counts.different()
+    }
+
     /// Has those calls counted and answered that no other handler answers.
     pub(crate) fn attach_complaint(&self, registry: &mut Registry, is_exec: bool, complaint: Complaint) {
         if !registry.has_otherwise() {

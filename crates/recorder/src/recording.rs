@@ -4,7 +4,7 @@ use seccomp_agent_syscall::{Arch, Syscall, is_known_name, nearest};
 
 use crate::facts::{Facts, MAX_LABEL};
 use crate::run_id::RunId;
-use crate::seen::Seen;
+use crate::seen::{Seen, is_obeyed};
 
 /// What one or several runs of a container did.
 ///
@@ -175,6 +175,11 @@ impl Recording {
         self.runs.iter().any(|(id, facts)| id.began() >= time && !facts.is_partial)
     }
 
+    /// Whether of any run only a [part](Self::partially) was looked at.
+    pub(crate) fn has_partial_run(&self) -> bool {
+        self.facts().any(|facts| facts.is_partial)
+    }
+
     /// Forgets the calls that were last seen before this time, in seconds since 1970, and returns them. The runs stay:
     /// they are what shows that the calls are no longer made.
     pub fn forget_before(&mut self, time: u64) -> Vec<Syscall> {
@@ -228,7 +233,7 @@ impl Recording {
     }
 
     fn labelled(mut self, label: &str, of: impl Fn(&mut Facts) -> &mut BTreeSet<String>) -> Self {
-        let fits = !label.is_empty() && label.len() <= MAX_LABEL && !label.contains(char::is_control);
+        let fits = !label.is_empty() && label.len() <= MAX_LABEL && !label.contains(is_obeyed);
         for facts in self.runs.values_mut().filter(|_| fits) {
             of(facts).insert(label.to_owned());
         }

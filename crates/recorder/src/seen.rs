@@ -100,7 +100,25 @@ impl FirstCaller {
 
 fn printable(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
-    text.chars().map(|each| if each.is_control() { char::REPLACEMENT_CHARACTER } else { each }).collect()
+    text.chars().map(|each| if is_obeyed(each) { char::REPLACEMENT_CHARACTER } else { each }).collect()
+}
+
+/// Whether a terminal does something else with it than show it: control characters, and those of Unicode that break
+/// lines, turn the direction of text or are not to be seen, so that a name looks like another one.
+pub(crate) fn is_obeyed(each: char) -> bool {
+    each.is_control()
+        || matches!(
+            each,
+            '\u{ad}'
+                | '\u{61c}'
+                | '\u{180e}'
+                | '\u{200b}'..='\u{200f}'
+                | '\u{2028}'..='\u{202e}'
+                | '\u{2060}'..='\u{206f}'
+                | '\u{feff}'
+                | '\u{fff9}'..='\u{fffb}'
+                | '\u{e0000}'..='\u{e007f}'
+        )
 }
 
 fn tail(text: &str, most: usize) -> String {
@@ -123,6 +141,8 @@ pub(crate) mod tests {
     fn a_callers_names_are_bounded_and_obeyed_by_no_terminal() {
         let caller = FirstCaller::new(5, b"\x1b[2J\xff", b"/usr/bin/true");
         assert_eq!((caller.comm.as_str(), caller.exe.as_str()), ("\u{fffd}[2J\u{fffd}", "/usr/bin/true"));
+        let turned = FirstCaller::new(5, "a\u{202e}b\u{2066}".as_bytes(), "/c\u{200b}d".as_bytes());
+        assert_eq!((turned.comm.as_str(), turned.exe.as_str()), ("a\u{fffd}b\u{fffd}", "/c\u{fffd}d"));
         for text in ["é".repeat(300), "a".repeat(300), String::new()] {
             let caller = FirstCaller::new(5, text.as_bytes(), text.as_bytes());
             assert!(caller.comm.len() <= MAX_COMM && caller.exe.len() <= MAX_EXE && caller.is_sound());

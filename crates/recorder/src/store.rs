@@ -1,6 +1,7 @@
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{FlockOperation, OFlags, flock};
@@ -19,6 +20,18 @@ use crate::run_id::RunId;
 #[derive(Debug)]
 pub struct Store {
     directory: PathBuf,
+}
+
+/// What there is under one name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Entry {
+    /// The name.
+    pub name: Name,
+    /// The recording, with the runs that have not ended; `None` where there are violations only.
+    pub recording: Option<Recording>,
+    /// What a profile did not allow, if there was anything.
+    pub violations: Option<Recording>,
 }
 
 /// Why a recording could not be read or written.
@@ -43,6 +56,12 @@ pub enum StoreError {
         /// What is wrong.
         source: ParseError,
     },
+    /// Others may write to the directory, and so decide what profiles allow.
+    #[error("{path} may be written to by others than its owner, or is neither root's nor this user's", path = path.display())]
+    Untrusted {
+        /// Which directory.
+        path: PathBuf,
+    },
     /// There are as many recordings as there may be.
     #[error("{name} is not recorded: there are {most} other recordings")]
     Full {
@@ -62,12 +81,16 @@ const RUN: &str = ".run";
 /// That of the file of violations.
 const VIOLATIONS: &str = ".violations";
 
+/// The bits of a directory's mode by which its group and everybody else may write to it.
+const WRITABLE_BY_OTHERS: u32 = 0o022;
+
 /// What is being written, until it is complete. No recording's name begins with a dot. A writer that was killed leaves
 /// it to the next.
 const UNFINISHED: &str = ".unfinished";
 
 impl Store {
-    /// The recordings in this directory, which is made, for its owner only, if it is not there.
+    /// The recordings in this directory, which is made, for its owner only, if it is not there. Nobody else may write to
+    /// it than root or this user.
     pub fn open(directory: impl Into<PathBuf>) -> Result<Self, StoreError> {
         let directory = directory.into();
         fs::DirBuilder::new()
@@ -75,21 +98,23 @@ impl Store {
             .mode(0o700)
             .create(&directory)
             .map_err(failed("making the directory", &directory))?;
+        let metadata = fs::metadata(&directory).map_err(failed("looking at", &directory))?;
+        let is_ours = [0, rustix::process::geteuid().as_raw()].contains(&metadata.uid());
+        if !is_ours || metadata.mode() & WRITABLE_BY_OTHERS != 0 {
+            return Err(StoreError::Untrusted { path: directory });
+        }
         Ok(Self { directory })
+    }
+
+    /// The recordings in a directory of another machine or user, to be read: whoever may write to it.
+    pub fn foreign(directory: impl Into<PathBuf>) -> Self {
+        Self { directory: directory.into() }
     }
 
     /// The recording of this name, with the runs that have not ended; `None` if there is none.
     pub fn read(&self, name: &Name) -> Result<Option<Recording>, StoreError> {
-        // First what may become part of the other meanwhile.
-        let mut unfinished = Vec::new();
-        for (_, path) in self.unfinished()?.into_iter().filter(|(of, _)| of == name) {
-            unfinished.extend(read_file(&path)?);
-        }
-        let mut recording = read_file(&self.path(name))?;
-        for run in unfinished {
-            recording.get_or_insert_default().merge(&run);
-        }
-        Ok(recording)
+        let unfinished = self.unfinished()?.into_iter().filter(|(of, _)| of == name);
+        self.read_with(name, &unfinished.map(|(_, path)| path).collect::<Vec<_>>())
     }
 
     /// Keeps what is known of one run that has not ended, in place of what was kept of it before. It is there for
@@ -178,15 +203,20 @@ impl Store {
         Ok(was_there)
     }
 
-    /// The names of all recordings, sorted.
+    /// The names of all recordings, and of those of which there are violations only, sorted.
     pub fn names(&self) -> Result<Vec<Name>, StoreError> {
-        let mut names: Vec<Name> = self.unfinished()?.into_iter().map(|(name, _)| name).collect();
-        for file in self.files()? {
-            names.extend(file.strip_suffix(ENDING).and_then(|name| name.parse().ok()));
-        }
-        names.sort_unstable();
-        names.dedup();
-        Ok(names)
+        Ok(self.by_name()?.into_keys().collect())
+    }
+
+    /// Everything, by name; each is read when it is asked for, and is left out if it has been removed by then.
+    pub fn entries(&self) -> Result<impl Iterator<Item = Result<Entry, StoreError>>, StoreError> {
+        let entry = |(name, unfinished): (Name, Vec<PathBuf>)| {
+            let recording = self.read_with(&name, &unfinished)?;
+            let violations = self.violations(&name)?;
+            let is_there = recording.is_some() || violations.is_some();
+            Ok(is_there.then_some(Entry { name, recording, violations }))
+        };
+        Ok(self.by_name()?.into_iter().map(entry).filter_map(Result::transpose))
     }
 
     /// Whether a recording of this name is there, or may be begun where there are to be at `most` so many.
@@ -227,15 +257,39 @@ impl Store {
         fs::rename(&unfinished, path).map_err(failed("replacing", path))
     }
 
+    /// The recording of this name, with the runs in these files, of which some may have been completed meanwhile.
+    fn read_with(&self, name: &Name, unfinished: &[PathBuf]) -> Result<Option<Recording>, StoreError> {
+        // First what may become part of the other.
+        let mut runs = Vec::new();
+        for path in unfinished {
+            runs.extend(read_file(path)?);
+        }
+        let mut recording = read_file(&self.path(name))?;
+        for run in runs {
+            recording.get_or_insert_default().merge(&run);
+        }
+        Ok(recording)
+    }
+
+    /// All names, each with the files of its runs that have not ended.
+    fn by_name(&self) -> Result<BTreeMap<Name, Vec<PathBuf>>, StoreError> {
+        let mut all = BTreeMap::<Name, Vec<PathBuf>>::new();
+        for file in self.files()? {
+            if let Some(name) = of_run(&file) {
+                all.entry(name).or_default().push(self.directory.join(&file));
+            }
+            let complete = [ENDING, VIOLATIONS].into_iter().find_map(|ending| file.strip_suffix(ending));
+            if let Some(name) = complete.and_then(|name| name.parse().ok()) {
+                all.entry(name).or_default();
+            }
+        }
+        Ok(all)
+    }
+
     /// The files of runs that have not ended, each with the name of its recording.
     fn unfinished(&self) -> Result<Vec<(Name, PathBuf)>, StoreError> {
-        let parts = |file: &str| {
-            let (name, run) = file.strip_suffix(RUN)?.rsplit_once('.')?;
-            run.parse::<RunId>().ok()?;
-            name.parse().ok()
-        };
         let files = self.files()?.into_iter();
-        Ok(files.filter_map(|file| Some((parts(&file)?, self.directory.join(&file)))).collect())
+        Ok(files.filter_map(|file| Some((of_run(&file)?, self.directory.join(&file)))).collect())
     }
 
     fn files(&self) -> Result<Vec<String>, StoreError> {
@@ -267,6 +321,13 @@ impl Recording {
         let missing = || failed("opening", path)(io::ErrorKind::NotFound.into());
         read_file(path)?.ok_or_else(missing)
     }
+}
+
+/// The name of the recording, of a run's file.
+fn of_run(file: &str) -> Option<Name> {
+    let (name, run) = file.strip_suffix(RUN)?.rsplit_once('.')?;
+    run.parse::<RunId>().ok()?;
+    name.parse().ok()
 }
 
 fn read_file(path: &Path) -> Result<Option<Recording>, StoreError> {
@@ -313,6 +374,7 @@ fn text_that_can_be_read(recording: &Recording) -> String {
 mod tests {
     use super::*;
     use crate::recorder::Recorder;
+    use std::os::unix::fs::PermissionsExt;
     use tempfile::TempDir;
 
     fn store() -> (TempDir, Store) {
@@ -391,6 +453,19 @@ mod tests {
     }
 
     #[test]
+    fn nobody_else_may_write_to_the_directory() {
+        let (_directory, store) = store();
+        for (mode, is_taken) in [(0o755, true), (0o770, false), (0o1777, false), (0o700, true)] {
+            fs::set_permissions(&store.directory, fs::Permissions::from_mode(mode)).unwrap();
+            let opened = Store::open(&store.directory);
+            let is_refused =
+                matches!(&opened, Err(StoreError::Untrusted { path }) if *path == store.directory);
+            assert_eq!((opened.is_ok(), is_refused), (is_taken, !is_taken), "{mode:o}");
+            assert_eq!(Store::foreign(&store.directory).names().unwrap(), []);
+        }
+    }
+
+    #[test]
     fn a_link_is_not_followed() {
         let (_directory, store) = store();
         let elsewhere = store.directory.join("../elsewhere");
@@ -446,6 +521,16 @@ mod tests {
         }
         assert_eq!(store.read(&web).unwrap().map(|recording| recording.runs()), Some(1));
         assert_eq!(store.names().unwrap(), [name("web")]);
+        let api = name("api");
+        store.add_violations(&api, &violation).unwrap();
+        let entries = store.entries().unwrap().map(Result::unwrap);
+        let entries: Vec<_> = entries
+            .map(|Entry { name, recording, violations }| {
+                (name, recording.map(|recording| recording.runs()), violations.is_some())
+            })
+            .collect();
+        assert_eq!(entries, [(api.clone(), None, true), (web.clone(), Some(1), true)]);
+        assert!(!store.has_room_for(&name("other"), 2).unwrap() && store.has_room_for(&api, 2).unwrap());
         assert_eq!(store.amend(&web).unwrap().map(|recording| recording.runs()), Some(2));
         assert_eq!((store.violations(&web).unwrap(), store.amend(&web).unwrap()), (None, None));
     }

@@ -8,6 +8,7 @@ mod chmod;
 mod handover;
 mod mounts;
 mod statmount;
+mod work;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -92,6 +93,12 @@ enum Command {
         /// One a line: `mount`, `umount`, `new`, `table` or `stat`
         steps: String,
     },
+    /// Does what programs in Rust do all day: threads, a channel, a socket, a file, a child
+    Work {
+        /// Be the child
+        #[arg(long)]
+        child: bool,
+    },
     /// Waits for ever
     Pause,
 }
@@ -107,6 +114,7 @@ fn main() -> anyhow::Result<()> {
         Command::StopCallers { times } => callers::stop_and_continue(times),
         Command::Spin { count } => callers::spin(count),
         Command::Mounts { steps } => mounts::carry_out(&steps),
+        Command::Work { child } => work::run(child),
         Command::Pause => loop {
             std::thread::sleep(Duration::from_secs(3600));
         },

@@ -38,6 +38,12 @@ impl Directory {
         if let Some(recording) = store.read(name)? {
             return Ok(recording);
         }
+        if store.violations(name)?.is_some() {
+            bail!(
+                "of {:?} there are violations only; `recordings amend {name} --violations` makes them a recording",
+                name.as_str()
+            );
+        }
         let names = store.names()?;
         let meant = nearest(name.as_str(), names.iter().map(Name::as_str));
         let meant = meant.map(|meant| format!(", did you mean {meant:?}?")).unwrap_or_default();

@@ -1,4 +1,4 @@
-use seccomp_agent_recorder::{Name, Recording};
+use seccomp_agent_recorder::Entry;
 use serde::Serialize;
 
 use super::directory::Directory;
@@ -31,10 +31,8 @@ struct Row {
 pub(super) fn list(directory: &Directory, args: &ListArgs) -> anyhow::Result<()> {
     let store = directory.existing()?;
     let mut rows = Vec::new();
-    for name in store.names()? {
-        // One that was removed since it was listed is none.
-        let Some(recording) = store.read(&name)? else { continue };
-        rows.push(row(&name, &recording, store.violations(&name)?.as_ref()));
+    for entry in store.entries()? {
+        rows.push(row(entry?));
     }
     match args.output {
         OutputFormat::Text => print!("{}", table(rows)),
@@ -43,14 +41,16 @@ pub(super) fn list(directory: &Directory, args: &ListArgs) -> anyhow::Result<()>
     Ok(())
 }
 
-fn row(name: &Name, recording: &Recording, violations: Option<&Recording>) -> Row {
+fn row(entry: Entry) -> Row {
+    let (recording, violations) =
+        (entry.recording.unwrap_or_default(), entry.violations.unwrap_or_default().calls());
     let calls = recording.calls();
     Row {
-        name: name.to_string(),
+        name: entry.name.to_string(),
         runs: recording.runs(),
         calls: calls.len(),
-        violations: violations.map(|violations| violations.calls().len()).unwrap_or_default(),
-        last: calls.values().map(|seen| seen.last).max(),
+        violations: violations.len(),
+        last: calls.values().chain(violations.values()).map(|seen| seen.last).max(),
     }
 }
 

@@ -1,4 +1,4 @@
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use anyhow::{Context, bail, ensure};
 use seccomp_agent_recorder::{Name, Recording, Store};
@@ -11,7 +11,8 @@ use super::directory::Directory;
     override_usage = "seccomp-agent recordings merge NAME FILE|DIR…\n       seccomp-agent recordings merge --all DIR…",
     long_about = "Add the runs of other recordings, such as those of other nodes\n\n\
     A FILE is a recording, whatever its name. Of a DIR it is the recording NAME in it, or with --all every one, each \
-    added to that of its own name here. Nothing is changed unless all of them can be read."
+    added to that of its own name here. Runs that have not ended are added as far as they are known, and completed when \
+    they are merged again. Nothing is changed unless all of them can be read."
 )]
 pub(super) struct MergeArgs {
     /// Every recording in the directories, each by its own name
@@ -30,7 +31,8 @@ pub(super) fn merge(directory: &Directory, args: &MergeArgs) -> anyhow::Result<(
     let here = directory.path().canonicalize().context("the directory of recordings")?;
     for addition in &additions {
         let from = addition.from.canonicalize()?;
-        ensure!(from.parent() != Some(&here), "{} is here already", addition.from.display());
+        let place = if from.is_dir() { Some(from.as_path()) } else { from.parent() };
+        ensure!(place != Some(&here), "{} is here already", addition.from.display());
     }
     for Addition { name, recording, from } in &additions {
         let merged = store.add(name, recording)?;
@@ -43,6 +45,7 @@ pub(super) fn merge(directory: &Directory, args: &MergeArgs) -> anyhow::Result<(
 struct Addition {
     name: Name,
     recording: Recording,
+    /// A file, or a directory.
     from: PathBuf,
 }
 
@@ -50,8 +53,10 @@ fn every(directories: &[PathBuf]) -> anyhow::Result<Vec<Addition>> {
     let mut additions = Vec::new();
     for directory in directories {
         ensure!(directory.is_dir(), "{} is no directory", directory.display());
-        for name in Store::open(directory)?.names()? {
-            additions.push(Addition::read(name.clone(), &file(directory, &name))?);
+        for entry in Store::foreign(directory).entries()? {
+            let entry = entry?;
+            let addition = |recording| Addition { name: entry.name, recording, from: directory.clone() };
+            additions.extend(entry.recording.map(addition));
         }
     }
     Ok(additions)
@@ -61,16 +66,14 @@ fn named(words: &[PathBuf]) -> anyhow::Result<Vec<Addition>> {
     let [name, from @ ..] = words else { bail!("a name is needed") };
     ensure!(!from.is_empty(), "what is to be added to {}?", name.display());
     let name: Name = name.to_string_lossy().parse()?;
-    let path = |from: &PathBuf| if from.is_dir() { file(from, &name) } else { from.clone() };
-    from.iter().map(|from| Addition::read(name.clone(), &path(from))).collect()
-}
-
-fn file(directory: &Path, name: &Name) -> PathBuf {
-    directory.join(format!("{name}.json"))
-}
-
-impl Addition {
-    fn read(name: Name, from: &Path) -> anyhow::Result<Self> {
-        Ok(Self { name, recording: Recording::read(from)?, from: from.to_owned() })
-    }
+    let read = |from: &PathBuf| {
+        let recording = if from.is_dir() {
+            let missing = || format!("there is no recording {:?} in {}", name.as_str(), from.display());
+            Store::foreign(from).read(&name)?.with_context(missing)?
+        } else {
+            Recording::read(from)?
+        };
+        Ok(Addition { name: name.clone(), recording, from: from.clone() })
+    };
+    from.iter().map(read).collect()
 }

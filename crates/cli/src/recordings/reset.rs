@@ -32,8 +32,14 @@ pub(super) struct ResetArgs {
 /// Drops what it is told to, and says so.
 #[allow(clippy::print_stdout)] // What was done.
 pub(super) fn reset(directory: &Directory, args: &ResetArgs) -> anyhow::Result<()> {
-    let mut recording = directory.read(&args.name)?;
-    let before = recording.calls();
+    // Where there are violations only, these are all.
+    let violations = directory.existing()?.violations(&args.name)?.filter(|_| args.all);
+    let mut recording = match &violations {
+        Some(_) => directory.existing()?.read(&args.name)?.unwrap_or_default(),
+        None => directory.read(&args.name)?,
+    };
+    let mut before = recording.calls();
+    before.extend(violations.into_iter().flat_map(|violations| violations.calls()));
     let what = if args.all { "all".to_owned() } else { drop_from(&mut recording, args)? };
     if !args.dry_run {
         let store = directory.open()?;

@@ -68,8 +68,13 @@ struct ShownCall {
 /// Shows the recording.
 #[allow(clippy::print_stdout)] // What the user asked for.
 pub(super) fn show(directory: &Directory, args: &ShowArgs) -> anyhow::Result<()> {
-    let recording = directory.read(&args.name)?;
-    let violations = directory.existing()?.violations(&args.name)?.unwrap_or_default();
+    let violations = directory.existing()?.violations(&args.name)?;
+    let recording = match &violations {
+        // There may be violations of what was never recorded.
+        Some(_) => directory.existing()?.read(&args.name)?.unwrap_or_default(),
+        None => directory.read(&args.name)?,
+    };
+    let violations = violations.unwrap_or_default();
     match args.output {
         OutputFormat::Text => print!("{}", text(&args.name, &recording, &violations)),
         OutputFormat::Json => {
