@@ -9,7 +9,7 @@ use anyhow::{Context, ensure};
 use clap::builder::PossibleValuesParser;
 
 use crate::tier::{TIERS, Tier};
-use crate::{build, command, tools};
+use crate::{build, command, newer_debian, tools};
 
 /// The name of all tiers together.
 const ALL: &str = "all";
@@ -101,6 +101,7 @@ fn prepare(tier: &Tier) -> anyhow::Result<()> {
         build::probe()?;
         build::agent()?;
         build::examples()?;
+        newer_debian::fetch()?;
     }
     Ok(())
 }
