@@ -1,5 +1,6 @@
 //! `seccomp-agent profile`: profiles that let containers be recorded, and what a profile would refuse.
 
+mod install;
 mod libseccomp;
 mod new;
 mod refusals;
@@ -18,6 +19,8 @@ pub(crate) struct ProfileArgs {
 
 #[derive(Debug, Subcommand)]
 enum ProfileCommand {
+    #[command(about = "Copy profiles to where the kubelet looks for them")]
+    Install(install::InstallArgs),
     #[command(about = "Write the profile that a container needs to be recorded by the agent")]
     New(new::NewArgs),
     #[command(about = "Run a command, and tell which of its calls a profile would refuse")]
@@ -32,6 +35,7 @@ pub(crate) struct Unusable;
 /// Runs a subcommand of `profile`, and returns the exit status.
 pub(crate) fn profile(args: &ProfileArgs) -> anyhow::Result<u8> {
     match &args.command {
+        ProfileCommand::Install(args) => install::install(args).map(|()| 0),
         ProfileCommand::New(args) => new::new(args).map(|()| 0),
         ProfileCommand::Verify(args) => verify::verify(args),
     }
