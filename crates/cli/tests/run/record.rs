@@ -1,4 +1,5 @@
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use serde_json::Value;
@@ -89,6 +90,26 @@ fn a_command_that_would_not_end_is_ended_and_was_recorded() {
     let said = finish(&mut agent(&["record", "--duration", "1s", "--", "sleep", "600"]));
     assert_eq!(said.status, Some(128 + 15), "{said:?}");
     assert!(said.stderr.contains("clock_nanosleep") && !said.stderr.contains('\x1b'), "{said:?}");
+}
+
+#[test]
+fn a_run_that_saw_nothing_changes_neither_recording_nor_profile() {
+    let bundle = directory();
+    fs::create_dir(bundle.path().join("rootfs")).unwrap();
+    fs::write(bundle.path().join("config.json"), r#"{"root": {"path": "rootfs"}, "linux": {}}"#).unwrap();
+    let runc = bundle.path().join("runc");
+    fs::write(&runc, "#!/bin/sh\nexit 7\n").unwrap();
+    fs::set_permissions(&runc, fs::Permissions::from_mode(0o755)).unwrap();
+    let (profile, recordings) = (bundle.path().join("web.json"), bundle.path().join("recordings"));
+    fs::write(&profile, "what was before").unwrap();
+    let mut command = agent(&["record", "--name", "web", "--bundle"]);
+    command.arg(bundle.path()).arg("--recordings").arg(&recordings).arg("-o").arg(&profile);
+    let path = std::env::var("PATH").unwrap();
+    let said = finish(command.env("PATH", format!("{}:{path}", bundle.path().display())));
+    assert_eq!(said.status, Some(7), "{said:?}");
+    assert!(said.stderr.contains("nothing was recorded"), "{said:?}");
+    assert_eq!(fs::read_to_string(&profile).unwrap(), "what was before");
+    assert!(fs::read_dir(&recordings).unwrap().next().is_none());
 }
 
 #[test]
