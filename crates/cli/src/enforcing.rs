@@ -11,6 +11,7 @@ use seccomp_agent_profile::{Action, Profile};
 use seccomp_agent_recorder::{Enforce, Provenance, Recording, Target, minimal};
 use seccomp_agent_syscall::nearest;
 
+use crate::output::print;
 use crate::run::profile;
 
 /// The options that say so.
@@ -66,7 +67,6 @@ pub(crate) fn write(
 }
 
 /// [`write()`], of what becomes of the profile.
-#[allow(clippy::print_stdout)] // What the user asked for.
 pub(crate) fn write_as(
     enforce: &Enforce,
     recording: &Recording,
@@ -81,7 +81,7 @@ pub(crate) fn write_as(
             write_file(path, &text)?;
             write_file(&provenance_of(path), &provenance.to_json())?;
         }
-        None => print!("{text}"),
+        None => print(text)?,
     }
     Ok(provenance)
 }

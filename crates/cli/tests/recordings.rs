@@ -5,7 +5,7 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -86,6 +86,37 @@ fn recordings_are_listed_with_runs_calls_and_when_they_were_last_seen() {
     assert_eq!(list, json!([{"name": "web", "runs": 2, "calls": 3, "violations": 0, "last": NEW}]));
     let text = said(&directory, &["list"]);
     assert!(text.lines().nth(1).unwrap().starts_with("web      2      3           0  2026-09-21"), "{text}");
+}
+
+#[test]
+fn a_reader_that_has_gone_is_no_failure_and_a_full_disk_is_told() {
+    let directory = recordings();
+    let commands = [
+        &["recordings", "list"][..],
+        &["recordings", "show", "web"],
+        &["recordings", "profile", "web"],
+        &["recordings", "amend", "web", "--allow", "chroot"],
+        &["recordings", "reset", "web", "--runs", "1", "--dry-run"],
+        &["profile", "new", "--record", "web", "--for", "crun"],
+    ];
+    for words in commands {
+        let run = |stdout: Stdio| {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_seccomp-agent"));
+            command.args(words);
+            if words[0] == "recordings" {
+                command.arg("--recordings").arg(directory.path());
+            }
+            command.stdout(stdout).output().unwrap()
+        };
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let gone = run(writer.into());
+        assert!(gone.status.success() && gone.stderr.is_empty(), "{words:?}: {gone:?}");
+        let full = run(fs::OpenOptions::new().write(true).open("/dev/full").unwrap().into());
+        let message = String::from_utf8_lossy(&full.stderr);
+        assert_eq!(full.status.code(), Some(1), "{words:?}: {message}");
+        assert!(message.contains("standard output"), "{words:?}: {message}");
+    }
 }
 
 #[test]

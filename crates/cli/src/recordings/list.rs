@@ -3,6 +3,7 @@ use serde::Serialize;
 
 use super::directory::Directory;
 use crate::args::OutputFormat;
+use crate::output::print;
 use crate::table::{Side, Table};
 use crate::time;
 
@@ -27,7 +28,6 @@ struct Row {
     last: Option<u64>,
 }
 
-#[allow(clippy::print_stdout)] // What the user asked for.
 pub(super) fn list(directory: &Directory, args: &ListArgs) -> anyhow::Result<()> {
     let store = directory.existing()?;
     let mut rows = Vec::new();
@@ -35,10 +35,9 @@ pub(super) fn list(directory: &Directory, args: &ListArgs) -> anyhow::Result<()>
         rows.push(row(entry?));
     }
     match args.output {
-        OutputFormat::Text => print!("{}", table(rows)),
-        OutputFormat::Json => println!("{}", serde_json::to_string_pretty(&rows)?),
+        OutputFormat::Text => print(table(rows)),
+        OutputFormat::Json => print(serde_json::to_string_pretty(&rows)? + "\n"),
     }
-    Ok(())
 }
 
 fn row(entry: Entry) -> Row {

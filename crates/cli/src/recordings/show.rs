@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::directory::Directory;
 use crate::args::OutputFormat;
+use crate::output::print;
 use crate::table::{Side, Table};
 use crate::time;
 
@@ -66,7 +67,6 @@ struct ShownCall {
 }
 
 /// Shows the recording.
-#[allow(clippy::print_stdout)] // What the user asked for.
 pub(super) fn show(directory: &Directory, args: &ShowArgs) -> anyhow::Result<()> {
     let violations = directory.existing()?.violations(&args.name)?;
     let recording = match &violations {
@@ -76,12 +76,11 @@ pub(super) fn show(directory: &Directory, args: &ShowArgs) -> anyhow::Result<()>
     };
     let violations = violations.unwrap_or_default();
     match args.output {
-        OutputFormat::Text => print!("{}", text(&args.name, &recording, &violations)),
+        OutputFormat::Text => print(text(&args.name, &recording, &violations)),
         OutputFormat::Json => {
-            println!("{}", serde_json::to_string_pretty(&shown(&args.name, &recording, &violations))?);
+            print(serde_json::to_string_pretty(&shown(&args.name, &recording, &violations))? + "\n")
         }
     }
-    Ok(())
 }
 
 fn shown<'a>(name: &Name, recording: &'a Recording, violations: &Recording) -> Shown<'a> {
