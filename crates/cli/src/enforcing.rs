@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use seccomp_agent_profile::{Action, Profile};
 use seccomp_agent_recorder::{Enforce, Provenance, Recording, Target, minimal};
 use seccomp_agent_syscall::nearest;
@@ -86,6 +86,14 @@ pub(crate) fn write_as(
     Ok(provenance)
 }
 
+/// Whether a file could be there, for whoever is to write one only after long work.
+pub(crate) fn check_place(path: &Path) -> anyhow::Result<()> {
+    ensure!(!path.is_dir(), "{} is a directory", path.display());
+    let directory = directory_of(path);
+    ensure!(directory.is_dir(), "{}: there is no directory {}", path.display(), directory.display());
+    Ok(())
+}
+
 /// Writes a file, and names it if that fails. Whoever reads it finds the old one or the new one, complete; what is no
 /// file, such as `/dev/stderr`, is written to.
 pub(crate) fn write_file(path: &Path, text: &str) -> anyhow::Result<()> {
@@ -98,10 +106,9 @@ pub(crate) fn write_file(path: &Path, text: &str) -> anyhow::Result<()> {
         }
         // A link stays one.
         let real = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-        let directory = real.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."));
         // Less what the umask takes.
         let usual = fs::Permissions::from_mode(0o666);
-        let mut file = tempfile::Builder::new().permissions(usual).tempfile_in(directory)?;
+        let mut file = tempfile::Builder::new().permissions(usual).tempfile_in(directory_of(&real))?;
         file.write_all(text.as_bytes())?;
         if let Some(old) = old {
             file.as_file().set_permissions(old.permissions())?;
@@ -110,6 +117,10 @@ pub(crate) fn write_file(path: &Path, text: &str) -> anyhow::Result<()> {
         file.persist(&real).map(drop).map_err(|error| error.error)
     };
     write().with_context(|| format!("writing {}", path.display()))
+}
+
+fn directory_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."))
 }
 
 /// `NAME.provenance.json`, of `NAME.json` or NAME.

@@ -73,6 +73,7 @@ const RUNTIME: &str = "seccomp-agent";
 pub(crate) fn record(args: &RecordArgs) -> anyhow::Result<u8> {
     log::init(LogFormat::Text, LogLevel::Warn)?;
     let enforce = args.enforce.enforce()?;
+    args.output.as_deref().map(enforcing::check_place).transpose()?;
     let store = args.name.as_ref().map(|_| args.directory.open()).transpose()?;
 
     let recorder = Recorder::new();

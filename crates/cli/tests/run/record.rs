@@ -129,5 +129,11 @@ fn what_cannot_be_recorded_is_told_as_env_tells_it() {
         let said = finish(agent(&["record"]).args(words).current_dir(output.path()));
         assert_eq!(said.status, Some(status), "{words:?} {said:?}");
     }
+    for place in [".", "no/such/file"] {
+        let words = ["record", "-o", place, "--", "echo", "has run"];
+        let said = finish(agent(&words).current_dir(output.path()));
+        assert_eq!((said.status, said.stdout.as_str()), (Some(125), ""), "{place} {said:?}");
+        assert!(said.stderr.contains("directory"), "{said:?}");
+    }
     assert_eq!(fs::read_dir(output.path()).unwrap().count(), 0);
 }
