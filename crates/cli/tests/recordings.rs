@@ -120,6 +120,17 @@ fn a_reader_that_has_gone_is_no_failure_and_a_full_disk_is_told() {
 }
 
 #[test]
+fn a_damaged_recording_hides_no_other() {
+    let directory = recordings();
+    fs::write(directory.path().join("damaged.json"), "{").unwrap();
+    let output = agent(directory.path(), &["list"]);
+    let (list, message) =
+        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(list.contains("web ") && message.contains("damaged.json"), "{output:?}");
+}
+
+#[test]
 fn a_recording_is_shown_with_coverage_and_arguments() {
     let directory = recordings();
     let text = said(&directory, &["show", "web"]);

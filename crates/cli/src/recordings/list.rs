@@ -28,16 +28,21 @@ struct Row {
     last: Option<u64>,
 }
 
+/// Lists those that can be read, and fails if there are others.
 pub(super) fn list(directory: &Directory, args: &ListArgs) -> anyhow::Result<()> {
     let store = directory.existing()?;
-    let mut rows = Vec::new();
+    let (mut rows, mut damaged) = (Vec::new(), Ok(()));
     for entry in store.entries()? {
-        rows.push(row(entry?));
+        match entry {
+            Ok(entry) => rows.push(row(entry)),
+            Err(error) => damaged = damaged.and(Err(error)),
+        }
     }
     match args.output {
-        OutputFormat::Text => print(table(rows)),
-        OutputFormat::Json => print(serde_json::to_string_pretty(&rows)? + "\n"),
+        OutputFormat::Text => print(table(rows))?,
+        OutputFormat::Json => print(serde_json::to_string_pretty(&rows)? + "\n")?,
     }
+    Ok(damaged?)
 }
 
 fn row(entry: Entry) -> Row {
