@@ -120,6 +120,24 @@ fn a_reader_that_has_gone_is_no_failure_and_a_full_disk_is_told() {
 }
 
 #[test]
+fn runs_that_saw_only_what_was_not_known_are_told_apart() {
+    let directory = recordings();
+    let path = directory.path().join("web.json");
+    assert!(said(&directory, &["show", "web"]).starts_with("web: 2 runs\n"));
+    let mut web = parsed(&fs::read_to_string(&path).unwrap());
+    web["runs"]["1".repeat(32)]["partial"] = json!(true);
+    fs::write(&path, web.to_string()).unwrap();
+    let text = said(&directory, &["show", "web"]);
+    assert!(text.starts_with("web: 2 runs, 1 of them saw only what was not known yet\n"), "{text}");
+    assert_eq!(parsed(&said(&directory, &["show", "web", "--output", "json"]))["partial"], 1);
+    let profile = directory.path().join("profile.json");
+    said(&directory, &["profile", "web", "--for", "runc", "--args", "-o", profile.to_str().unwrap()]);
+    assert!(allowed(&parsed(&fs::read_to_string(&profile).unwrap())).contains(&"socket"));
+    let why = parsed(&fs::read_to_string(profile.with_extension("provenance.json")).unwrap());
+    assert_eq!((&why["runs"], &why["partial"]), (&json!(2), &json!(1)));
+}
+
+#[test]
 fn a_damaged_recording_hides_no_other() {
     let directory = recordings();
     fs::write(directory.path().join("damaged.json"), "{").unwrap();

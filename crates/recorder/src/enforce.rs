@@ -167,6 +167,7 @@ impl Enforce {
         Provenance {
             version: 1,
             runs: recording.runs(),
+            partial: recording.partial_runs(),
             runtimes: owned(recording.runtimes()),
             images: owned(recording.images()),
             workloads: owned(recording.workloads()),
@@ -385,8 +386,9 @@ mod tests {
         let mut added_up = partial.clone();
         added_up.add_up(0);
         for (recording, expected) in [(whole, EPERM), (partial, Action::Allow), (added_up, Action::Allow)] {
-            let (profile, _) = machine().with_arguments().profile(&recording);
+            let (profile, why) = machine().with_arguments().profile(&recording);
             assert_eq!(action(&profile, Arch::X86_64, "socket", [16, 3, 0, 0, 0, 0]), expected);
+            assert_eq!(why.partial, recording.partial_runs());
         }
     }
 

@@ -32,6 +32,8 @@ pub(super) struct ShowArgs {
 struct Shown<'a> {
     name: String,
     runs: u64,
+    /// How many of these saw only what was not known yet.
+    partial: u64,
     runtimes: BTreeSet<&'a str>,
     images: BTreeSet<&'a str>,
     workloads: BTreeSet<&'a str>,
@@ -87,6 +89,7 @@ fn shown<'a>(name: &Name, recording: &'a Recording, violations: &Recording) -> S
     Shown {
         name: name.to_string(),
         runs: recording.runs(),
+        partial: recording.partial_runs(),
         runtimes: recording.runtimes(),
         images: recording.images(),
         workloads: recording.workloads(),
@@ -121,7 +124,11 @@ fn sorted(recording: &Recording) -> Vec<(Syscall, Seen)> {
 
 fn text(name: &Name, recording: &Recording, violations: &Recording) -> String {
     let runs = recording.runs();
-    let mut text = format!("{name}: {runs} run{}\n", if runs == 1 { "" } else { "s" });
+    let partial = match recording.partial_runs() {
+        0 => String::new(),
+        partial => format!(", {partial} of them saw only what was not known yet"),
+    };
+    let mut text = format!("{name}: {runs} run{}{partial}\n", if runs == 1 { "" } else { "s" });
     let amended = recording.amended().collect();
     for (what, all) in [
         ("runtimes", recording.runtimes()),
