@@ -17,7 +17,7 @@ use crate::run::profile;
 /// The options that say so.
 #[derive(Debug, clap::Args)]
 pub(crate) struct EnforceArgs {
-    /// Allow calls such as socket, ioctl and prctl with the arguments only that were seen
+    /// Allow calls such as socket, ioctl and prctl with the arguments only that were seen, if all runs were seen as a whole
     #[arg(long)]
     args: bool,
     /// Allow what this runtime needs to start a container under the profile: runc, crun or any

@@ -183,7 +183,8 @@ mod tests {
 
     #[test]
     fn a_runtime_that_fails_has_run_no_program() {
-        let close = |count: u64| format!(r#""close": {{"count": {count}, "starting": 2, "first": 5, "last": 6}}"#);
+        let close =
+            |count: u64| format!(r#""close": {{"count": {count}, "starting": 2, "first": 5, "last": 6}}"#);
         let execve = r#""execve": {"count": 1, "starting": 1, "first": 5, "last": 6}"#;
         for (calls, expected) in [
             (String::new(), false),
@@ -192,7 +193,8 @@ mod tests {
             (format!("{}, {execve}", close(2)), false),
             (format!("{}, {execve}", close(3)), true),
         ] {
-            let text = format!(r#"{{"version": 1, "runs": 1, "calls": {{"SCMP_ARCH_X86_64": {{{calls}}}}}}}"#);
+            let text =
+                format!(r#"{{"version": 1, "runs": 1, "calls": {{"SCMP_ARCH_X86_64": {{{calls}}}}}}}"#);
             assert_eq!(has_program(&Recording::from_json(text.as_bytes()).unwrap()), expected, "{calls}");
         }
     }

@@ -142,8 +142,7 @@ fn a_damaged_recording_hides_no_other() {
     let directory = recordings();
     fs::write(directory.path().join("damaged.json"), "{").unwrap();
     let output = agent(directory.path(), &["list"]);
-    let (list, message) =
-        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    let (list, message) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     assert!(list.contains("web ") && message.contains("damaged.json"), "{output:?}");
 }
