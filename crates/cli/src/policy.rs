@@ -7,9 +7,10 @@ use anyhow::Context;
 use clap::Subcommand;
 use seccomp_agent_kuberesolver::{fetch, parse_manifest};
 use seccomp_agent_policy::Policy;
-use seccomp_agent_registry::{Container, Pod, Role};
+use seccomp_agent_registry::{Container, Pod, Role, annotation};
 
 use crate::args::OutputFormat;
+use crate::output::print;
 
 /// The options of `policy`.
 #[derive(Debug, clap::Args)]
@@ -63,21 +64,16 @@ struct ExplainArgs {
     output: OutputFormat,
 }
 
-/// Where containerd says what a container is called in its pod.
-const CONTAINER_NAME: &str = "io.kubernetes.cri.container-name";
-
 /// Runs a subcommand of `policy`.
-#[allow(clippy::print_stdout)] // This is what the program is run for.
 pub(crate) fn policy(args: &PolicyArgs) -> anyhow::Result<()> {
     match &args.command {
         PolicyCommand::Check { file } => {
             let policy = Policy::read(file)?;
             let plural = if policy.rules() == 1 { "" } else { "s" };
-            println!("{}: {} rule{plural}, all well", file.display(), policy.rules());
+            print(format!("{}: {} rule{plural}, all well\n", file.display(), policy.rules()))
         }
-        PolicyCommand::Explain(args) => println!("{}", explain(args)?),
+        PolicyCommand::Explain(args) => print(explain(args)? + "\n"),
     }
-    Ok(())
 }
 
 fn explain(args: &ExplainArgs) -> anyhow::Result<String> {
@@ -90,7 +86,7 @@ fn explain(args: &ExplainArgs) -> anyhow::Result<String> {
     if let Some(named) = &args.pod {
         let pod = pod(named)?;
         let name = name_in(&pod, args.container.as_deref())?;
-        container.annotations.entry(CONTAINER_NAME.to_owned()).or_insert(name);
+        container.annotations.entry(annotation::CONTAINER[0].to_owned()).or_insert(name);
         container.pod = Some(Arc::new(pod));
     }
     let explanation = policy.resolve(&container).context("the container could not be served")?.explanation;

@@ -59,6 +59,20 @@ pub struct Mount {
 }
 
 impl Mount {
+    /// The calls that it answers, on all architectures together.
+    pub const CALLS: &[&str] = &[
+        "mount",
+        "umount",
+        "umount2",
+        "fsopen",
+        "fspick",
+        "fsconfig",
+        "fsmount",
+        "mount_setattr",
+        "move_mount",
+        "open_tree",
+    ];
+
     /// One that mounts these file systems.
     pub fn granting(file_systems: impl IntoIterator<Item = impl Into<FileSystemGrant>>) -> Self {
         Self { file_systems: file_systems.into_iter().map(Into::into).collect(), ..Self::default() }
@@ -106,7 +120,7 @@ impl Mount {
             return Ok(Verdict::Continue);
         }
         if mounter.namespace.is_ours()? {
-            return refuse(call, "the caller is in the agent's own mount namespace");
+            return refuse(call, ours::IN_OURS);
         }
         match (request.operation, granted) {
             (Operation::New, Some(grant)) => new::mount_new(call, &mounter, grant, &request),
