@@ -11,6 +11,9 @@ use crate::cluster::{Cluster, DEADLINE, workspace};
 /// Its namespace.
 pub(crate) const NAMESPACE: &str = "seccomp-agent";
 
+/// Where runtimes find it.
+pub(crate) const SOCKET: &str = "/run/seccomp-agent.socket";
+
 /// What the tests' pods may ask for, beside what the deployed policy lets the examples.
 const RULES: &str = include_str!("rules.yaml");
 
@@ -34,6 +37,13 @@ pub(crate) fn deploy(cluster: &Cluster) {
         "daemonset/seccomp-agent",
         "--timeout=120s",
     ]);
+}
+
+/// Runs its command line where it runs, and returns what it says.
+#[track_caller]
+pub(crate) fn run(cluster: &Cluster, words: &[&str]) -> String {
+    let exec = ["--namespace", NAMESPACE, "exec", "daemonset/seccomp-agent", "--container=agent", "--"];
+    cluster.kubectl(&[&exec[..], &["/seccomp-agent"], words].concat())
 }
 
 /// All that agents of this run have logged, by line.

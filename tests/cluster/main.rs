@@ -7,4 +7,6 @@
 mod agent;
 mod cluster;
 mod pod;
+mod policies;
+mod recording;
 mod walk_through;

@@ -48,6 +48,12 @@ impl Pod {
         self
     }
 
+    /// Without one of the capabilities that containers have.
+    pub(crate) fn without_capability(mut self, name: &str) -> Self {
+        self.object["spec"]["containers"][0]["securityContext"]["capabilities"] = json!({"drop": [name]});
+        self
+    }
+
     /// What the API server is told.
     pub(crate) fn object(&self) -> &Value {
         &self.object
@@ -90,9 +96,17 @@ impl Pod {
         cluster.kubectl(&["--namespace", self.namespace(), "describe", "pod", self.name()])
     }
 
-    /// What its container has written.
+    /// The runtime's id of its container.
+    pub(crate) fn container_id(&self, cluster: &Cluster) -> String {
+        let path = "jsonpath={.status.containerStatuses[0].containerID}";
+        let said =
+            cluster.kubectl(&["--namespace", self.namespace(), "get", "pod", self.name(), "--output", path]);
+        said.trim_start_matches("containerd://").to_owned()
+    }
+
+    /// What its container has written; nothing while there is none.
     pub(crate) fn log(&self, cluster: &Cluster) -> String {
-        cluster.kubectl(&["--namespace", self.namespace(), "logs", self.name()])
+        cluster.enter(&["kubectl", "--namespace", self.namespace(), "logs", self.name()]).stdout
     }
 
     /// Waits until its container has written such a thing, and returns all that it has written.
