@@ -22,7 +22,8 @@ const SCRIPT: &str = "
 fn two_pods_of_a_node_get_what_the_policy_says_of_each_and_no_more() {
     let (_peace, cluster) = in_peace();
     cluster.namespace("policies");
-    let notified = profile::notifying(&["mkdir", "mkdirat", "mknod", "mknodat", "mount"], Path::new(agent::SOCKET));
+    let notified =
+        profile::notifying(&["mkdir", "mkdirat", "mknod", "mknodat", "mount"], Path::new(agent::SOCKET));
     let asking = profile::with_metadata(notified, "MKDIR_TMPL=-{{.Pod}}\nMOUNT_PROC=true");
     cluster.install("policies", &asking);
 
@@ -30,7 +31,9 @@ fn two_pods_of_a_node_get_what_the_policy_says_of_each_and_no_more() {
     let pods = ["devices", "names"].map(|name| {
         Pod::new("policies", name, "tests/policies.json").script(SCRIPT).without_capability("MKNOD")
     });
-    pods.iter().for_each(|pod| pod.start(cluster));
+    for pod in &pods {
+        pod.start(cluster);
+    }
     let refused = "Operation not permitted";
     let mem = format!("mknod: /tmp/mem: {refused}");
     let mount = "mount: permission denied (are you root?)";
