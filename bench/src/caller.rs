@@ -56,8 +56,9 @@ pub fn run(options: &Options) -> anyhow::Result<()> {
     let mut parent = UnixStream::from(std::io::stdin().as_fd().try_clone_to_owned()?);
     options.deed.prepare()?;
     if !options.native {
-        let call = Syscall::named(Arch::native(), options.deed.name()).context("no such call")?;
-        let listener = filter::install(&filter::notifying(&[call]), Flags::empty())?;
+        let named = |name: &&str| Syscall::named(Arch::native(), name).context("no such call");
+        let calls = options.deed.calls().iter().map(named).collect::<anyhow::Result<Vec<_>>>()?;
+        let listener = filter::install(&filter::notifying(&calls), Flags::empty())?;
         passing::send(&parent, b"l", &listener)?;
     }
     options.deed.drop_privileges(options.native)?;

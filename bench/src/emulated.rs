@@ -16,6 +16,7 @@ use crate::bare;
 use crate::caller::{self, Options};
 use crate::deed::Deed;
 use crate::floor;
+use crate::mounting;
 use crate::report::{Bound, Report, median};
 
 const DEEDS: [Deed; 3] = [Deed::Mkdir, Deed::Mknod, Deed::Chmod];
@@ -77,7 +78,7 @@ fn latencies(effort: Effort, report: &mut Report) -> anyhow::Result<()> {
 }
 
 /// The latency of a container whose listener a thread has for itself.
-fn answered_by(
+pub fn answered_by(
     options: Options,
     answer: impl FnOnce(&Listener) -> anyhow::Result<()> + Send + 'static,
 ) -> anyhow::Result<f64> {
@@ -90,13 +91,13 @@ fn answered_by(
     Ok(measured.latency)
 }
 
-fn native(options: Options) -> anyhow::Result<f64> {
+pub fn native(options: Options) -> anyhow::Result<f64> {
     Ok(caller::Container::start(Options { native: true, ..options })?.0.measure()?.latency)
 }
 
 /// One engine for these containers, all at once: the first one's latency in microseconds, and the calls a
 /// second of all.
-fn served(containers: &[Options]) -> anyhow::Result<(f64, f64)> {
+pub fn served(containers: &[Options]) -> anyhow::Result<(f64, f64)> {
     let engine = Engine::start(Config::default())?;
     let mut started = Vec::new();
     for options in containers {
@@ -154,7 +155,8 @@ fn processes(effort: Effort, report: &mut Report) -> anyhow::Result<()> {
 pub fn count_started(calls: u32) -> anyhow::Result<()> {
     let engine = Engine::start(Config::default())?;
     let mut started = 0;
-    for deed in DEEDS {
+    let mounts = mounting::DEEDS.map(|deed| (deed, calls / mounting::FEWER));
+    for (deed, calls) in DEEDS.map(|deed| (deed, calls)).into_iter().chain(mounts) {
         let options = Options { deed, ..Options::back_to_back(calls, 1) };
         let container = serve(&engine, options, deed.emulation()?)?;
         let (first, threads) = (next_task()?, threads()?);

@@ -10,6 +10,7 @@ mod deed;
 mod emulated;
 mod floor;
 mod idle;
+mod mounting;
 mod passing;
 mod peers;
 mod recording;
@@ -49,6 +50,8 @@ enum Name {
     Recording,
     /// Calls that are made for an unprivileged container: mkdir, mknod, chmod. Needs root
     Emulated,
+    /// Mounts that are made for an unprivileged container: procfs. Needs root
+    Mounting,
     /// Calls a second: 1, 4 and 8 threads, 8 containers, beside 1,000 idle listeners
     Throughput,
     /// From connecting to the first answer, one container at a time and 1,000 at once
@@ -122,10 +125,11 @@ fn measure(name: Option<Name>, output: Output) -> anyhow::Result<ExitCode> {
     let wanted = |which| name.is_none_or(|name| name == which);
     seccomp_agent_agent::raise_descriptor_limit();
     let mut report = Report::new(effort.slack, output == Output::Text);
-    let all: [(Name, Benchmark); 7] = [
+    let all: [(Name, Benchmark); 8] = [
         (Name::RoundTrip, round_trip::measure),
         (Name::Recording, recording::measure),
         (Name::Emulated, emulated::measure),
+        (Name::Mounting, mounting::measure),
         (Name::Throughput, throughput::measure),
         (Name::Start, start::measure),
         (Name::Workload, workload::measure),

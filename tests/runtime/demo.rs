@@ -48,10 +48,11 @@ fn the_profile_to_start_from_is_answered_in_full() {
     let daemon = Daemon::serve(&bed, &["--resolver", "demo-basic", "--log-level", "debug"]).unwrap();
     seccomp["listenerPath"] = daemon.socket().to_str().into();
     let runc = Runc::new(&bed).unwrap();
-    let script = "mkdir /abc && mount -t proc proc /root && cat /root/1/comm && chmod 777 /";
+    let script = "mkdir /abc && mount -t proc proc /root && cat /root/1/comm && umount /root \
+                  && probe mounts 'new proc /root 0' && chmod 777 /";
     let bundle = Bundle::new(&bed).unwrap().seccomp(seccomp.clone()).command(&["sh", "-c", script]);
     let ended = runc.run(&runc.unused_id("notify-json"), &bundle).unwrap();
-    assert_eq!(ended.stdout, "sh\n", "{ended}\n{}", daemon.log());
+    assert_eq!(ended.stdout, "sh\nnew proc /root 0 -> ok\n", "{ended}\n{}", daemon.log());
     assert!(ended.stderr.contains("Bad message"), "{ended}");
     assert!(daemon.logs(&[seccomp["listenerMetadata"].as_str().unwrap()]), "{}", daemon.log());
 }

@@ -8,6 +8,9 @@ use anyhow::{Context, ensure};
 /// that the rest of the workspace must not see, hence a place of its own.
 pub const PROBE_DIRECTORY: &str = "probe";
 
+/// The directory below the target directory that programs of a newer Debian than the machine's are unpacked in.
+pub const NEWER_DEBIAN: &str = "newer-debian";
+
 /// The agent, of the same build profile as the running program.
 pub fn agent() -> anyhow::Result<PathBuf> {
     built(&profile_directory()?.join("seccomp-agent"))
@@ -21,6 +24,13 @@ pub fn example(name: &str) -> anyhow::Result<PathBuf> {
 /// The probe, linked statically.
 pub fn probe() -> anyhow::Result<PathBuf> {
     built(&target_directory()?.join(PROBE_DIRECTORY).join("debug/probe"))
+}
+
+/// Where programs of a newer Debian are: `mount` and `umount` of util-linux 2.41, `unshare` and `bwrap`, below `usr`.
+pub fn newer_debian() -> anyhow::Result<PathBuf> {
+    let directory = target_directory()?.join(NEWER_DEBIAN);
+    ensure!(directory.exists(), "{} is not there: use `cargo xtask test`", directory.display());
+    Ok(directory)
 }
 
 /// busybox, linked statically.

@@ -75,6 +75,28 @@ impl Bundle {
         self
     }
 
+    /// Gives the container capabilities.
+    #[must_use]
+    pub fn with_capabilities(mut self, given: &[&str]) -> Self {
+        for set in ["bounding", "effective", "permitted"] {
+            if let Some(set) = self.config["process"]["capabilities"][set].as_array_mut() {
+                set.extend(given.iter().map(|capability| json!(capability)));
+            }
+        }
+        self
+    }
+
+    /// Mounts a sysfs, read-only.
+    #[must_use]
+    pub fn with_sysfs(mut self) -> Self {
+        let options = ["nosuid", "noexec", "nodev", "ro"];
+        if let Some(mounts) = self.config["mounts"].as_array_mut() {
+            mounts
+                .push(json!({"destination": "/sys", "type": "sysfs", "source": "sysfs", "options": options}));
+        }
+        self
+    }
+
     /// Lets the container gain privileges by executing a set-user-id file.
     #[must_use]
     pub fn new_privileges(mut self) -> Self {
@@ -109,6 +131,15 @@ impl Bundle {
         Ok(self)
     }
 
+    /// Leaves the container in the host's pid namespace.
+    #[must_use]
+    pub fn with_the_hosts_processes(mut self) -> Self {
+        if let Some(namespaces) = self.config["linux"]["namespaces"].as_array_mut() {
+            namespaces.retain(|namespace| namespace["type"] != "pid");
+        }
+        self
+    }
+
     /// Binds the host's `source` to `target`.
     #[must_use]
     pub fn bind(mut self, source: &Path, target: &str) -> Self {
@@ -118,6 +149,14 @@ impl Bundle {
             mounts.push(mount);
         }
         self
+    }
+
+    /// Shows a folder of programs and their libraries as `/usr`.
+    pub fn with_usr(self, usr: &Path) -> anyhow::Result<Self> {
+        for folder in ["lib", "lib64"] {
+            symlink(format!("usr/{folder}"), self.rootfs().join(folder))?;
+        }
+        Ok(self.bind(usr, "/usr"))
     }
 
     /// Covers entries of the container's procfs: a directory, a file, and one that is read-only.

@@ -105,6 +105,11 @@ impl Daemon {
         Serve::new(bed, arguments)?.start()
     }
 
+    /// Its process.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Where it listens.
     pub fn socket(&self) -> &Path {
         &self.socket

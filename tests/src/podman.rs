@@ -29,6 +29,7 @@ lock_type = "file"
 #[derive(Debug)]
 pub struct Podman {
     runtime: &'static str,
+    given: &'static [&'static str],
     directory: PathBuf,
 }
 
@@ -37,7 +38,14 @@ impl Podman {
     pub fn over(runtime: &'static str, bed: &Bed) -> anyhow::Result<Self> {
         let directory = bed.subdirectory("podman.")?;
         std::fs::write(directory.join("containers.conf"), CONFIG).context("cannot configure podman")?;
-        Ok(Self { runtime, directory })
+        Ok(Self { runtime, given: &[], directory })
+    }
+
+    /// Gives capabilities to its containers beyond the usual ones.
+    #[must_use]
+    pub fn giving(mut self, given: &'static [&'static str]) -> Self {
+        self.given = given;
+        self
     }
 
     /// Runs `command` in a new container on the bundle's root filesystem, with the seccomp profile `profile`.
@@ -63,6 +71,9 @@ impl Podman {
         let mut command = self.command();
         // No cgroups but the container's own: podman would leave its others behind.
         command.args(["run", "--cgroups", "no-conmon", "--cgroup-parent", "/"]).args(options);
+        for capability in self.given {
+            command.args(["--cap-add", capability]);
+        }
         command.arg("--security-opt").arg(format!("seccomp={}", path.display()));
         command.arg("--rootfs").arg(bundle.rootfs());
         Ok(command)

@@ -10,6 +10,7 @@ mod demo;
 mod fuzz;
 #[cfg(test)]
 mod house;
+mod newer_debian;
 mod test;
 mod tier;
 mod tools;

@@ -9,7 +9,7 @@ use anyhow::{Context, ensure};
 use clap::builder::PossibleValuesParser;
 
 use crate::tier::{TIERS, Tier};
-use crate::{build, command, tools};
+use crate::{build, command, newer_debian, tools};
 
 /// The name of all tiers together.
 const ALL: &str = "all";
@@ -17,8 +17,8 @@ const ALL: &str = "all";
 /// Which tests to run.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
-    /// unit: pure logic. kernel: real notifications, no privilege. runtime: root, containers under
-    /// runc, crun, podman and docker. cri: root, pods under containerd
+    /// unit: pure logic. kernel: real notifications, no privilege. kubefake: a Kubernetes API server that
+    /// fails. runtime: root, containers under runc, crun, podman and docker. cri: root, pods under containerd
     #[arg(long, default_value = ALL, value_parser = PossibleValuesParser::new(names()))]
     tier: String,
     /// Run only tests whose name contains this
@@ -101,6 +101,7 @@ fn prepare(tier: &Tier) -> anyhow::Result<()> {
         build::probe()?;
         build::agent()?;
         build::examples()?;
+        newer_debian::fetch()?;
     }
     Ok(())
 }

@@ -29,10 +29,17 @@ pub(crate) const TIERS: &[Tier] = &[
             "--workspace",
             "--exclude=seccomp-agent",
             "--exclude=seccomp-agent-handlers",
+            "--exclude=seccomp-agent-kuberesolver",
             "--exclude=seccomp-agent-nsenter",
             "--exclude=seccomp-agent-tests",
             "--test=*",
         ]],
+    },
+    // An API server that fails, without a cluster.
+    Tier {
+        name: "kubefake",
+        containers: None,
+        runs: &[&["--package=seccomp-agent-kuberesolver", "--test=kubefake"]],
     },
     // Acting as somebody else, which takes root, and containers under runtimes and engines.
     Tier {

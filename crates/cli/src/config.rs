@@ -40,6 +40,8 @@ pub(crate) struct Config {
     pub(crate) fallback: Fallback,
     /// How long resolving may take.
     pub(crate) resolve_deadline: Duration,
+    /// Where Falco's plugin listens, if that is said.
+    pub(crate) falco_socket: Option<PathBuf>,
     /// Where recordings are kept, if that is said.
     pub(crate) recordings: Option<PathBuf>,
     /// Where the profiles are written under which containers are recorded at their next start, if anywhere.
@@ -94,6 +96,7 @@ pub(crate) struct File {
     workers: Option<Workers>,
     on_resolve_failure: Option<OnResolveFailure>,
     resolve_deadline_seconds: Option<Seconds>,
+    falco_socket: Option<PathBuf>,
     recordings: Option<PathBuf>,
     recording_profiles: Option<PathBuf>,
 }
@@ -166,6 +169,7 @@ impl Config {
             resolve_deadline: file
                 .resolve_deadline_seconds
                 .map_or(DEFAULT_RESOLVE_DEADLINE, |seconds| Duration::from_secs(u64::from(seconds.0))),
+            falco_socket: file.falco_socket,
             recordings: args.recordings.clone().or(file.recordings),
             recording_profiles: args.recording_profiles.clone().or(file.recording_profiles),
         })

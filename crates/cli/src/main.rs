@@ -4,6 +4,7 @@ mod args;
 mod cluster;
 mod config;
 mod enforcing;
+mod falco;
 mod inherited;
 mod launch;
 mod log;

@@ -8,6 +8,7 @@ use seccomp_agent_registry::{Container, Errno, Registry};
 
 use crate::args::ResolverKind;
 use crate::cluster::Cluster;
+use crate::falco::Plugin;
 use crate::reload::CurrentPolicy;
 use crate::watching::Watching;
 
@@ -16,6 +17,7 @@ pub(crate) struct Configured {
     handlers: Handlers,
     recorded: Option<Recorded>,
     cluster: Option<Cluster>,
+    falco: Plugin,
 }
 
 enum Handlers {
@@ -50,7 +52,12 @@ impl Configured {
             // Without a policy the resolver is no `policy`: the configuration has seen to that.
             (ResolverKind::None | ResolverKind::Policy | ResolverKind::Kubernetes, _) => Handlers::None,
         };
-        Self { handlers, recorded: None, cluster: None }
+        Self { handlers, recorded: None, cluster: None, falco: Plugin::default() }
+    }
+
+    /// The same, with Falco's plugin somewhere else.
+    pub(crate) fn with_falco(self, falco: Plugin) -> Self {
+        Self { falco, ..self }
     }
 
     /// The same, with what the cluster knows of a container's pod.
@@ -75,6 +82,7 @@ impl Configured {
 
     /// The registry for `container`.
     pub(crate) fn registry(&self, container: &Container) -> Result<Registry, ResolveError> {
+        let mut tells_falco = false;
         let (mut registry, watch) = match &self.handlers {
             Handlers::None => (Registry::new(), None),
             Handlers::DemoBasic => {
@@ -84,6 +92,7 @@ impl Configured {
             }
             Handlers::Policy(policy) => {
                 let resolved = policy.resolve(container)?;
+                tells_falco = resolved.falco;
                 (resolved.registry, Some(resolved.watch))
             }
         };
@@ -105,6 +114,10 @@ impl Configured {
         if denies && !registry.has_otherwise() {
             // Violations are refused, whether or not anybody can be told of them.
             registry.otherwise(AnyCall::Errno(Errno::PERM));
+        }
+        if tells_falco {
+            // Last: it is told of whatever anybody else answers.
+            self.falco.attach(container, &mut registry);
         }
         Ok(registry)
     }
@@ -139,14 +152,17 @@ mod tests {
     fn violations_are_refused_where_nobody_records_them() {
         let folder = tempfile::tempdir_in("/tmp").unwrap();
         let file = folder.path().join("policy.yaml");
-        let rule = "{name: strict, match: {}, complain: {deny: true}}";
-        std::fs::write(&file, format!("version: 1\nrules: [{rule}]\n")).unwrap();
-        let policy = CurrentPolicy::read(&file).unwrap();
-        let resolver = Configured::new(ResolverKind::Policy, Some(policy));
-        let (notification, container) = (Notification::sample("getppid"), Container::named("c"));
-        let registry = resolver.registry(&container).unwrap();
-        let answer = registry.answer(&Call::new(&notification, &container));
-        assert_eq!(answer, Verdict::Errno(Errno::PERM));
+        // Nor does it matter that Falco is told.
+        for grant in ["{}", "{falco: true}"] {
+            let rule = format!("{{name: strict, match: {{}}, complain: {{deny: true}}, grant: {grant}}}");
+            std::fs::write(&file, format!("version: 1\nrules: [{rule}]\n")).unwrap();
+            let policy = CurrentPolicy::read(&file).unwrap();
+            let resolver = Configured::new(ResolverKind::Policy, Some(policy));
+            let (notification, container) = (Notification::sample("getppid"), Container::named("c"));
+            let registry = resolver.registry(&container).unwrap();
+            let answer = registry.answer(&Call::new(&notification, &container));
+            assert_eq!(answer, Verdict::Errno(Errno::PERM), "{grant}");
+        }
     }
 
     #[test]

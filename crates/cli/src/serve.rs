@@ -8,6 +8,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::args::{ResolverKind, ServeArgs};
 use crate::cluster::Cluster;
 use crate::config::{Config, DEFAULT_RECORDINGS};
+use crate::falco::Plugin;
 use crate::metrics::Metrics;
 use crate::reload::CurrentPolicy;
 use crate::resolve::Configured;
@@ -33,6 +34,9 @@ async fn run(config: &Config) -> anyhow::Result<()> {
     let violations = Violations::default();
     let watching = watching(config, policy.as_ref(), &violations)?;
     let mut resolver = Configured::new(config.resolver, policy);
+    if let Some(socket) = &config.falco_socket {
+        resolver = resolver.with_falco(Plugin::at(socket));
+    }
     if config.resolver == ResolverKind::Kubernetes {
         resolver = resolver.in_cluster(Cluster::follow(config.node_name.as_deref()).await?);
     }

@@ -21,6 +21,9 @@ pub fn demo_basic(container: &Container) -> Registry {
     on_all(&mut registry, &["mkdir", "mkdirat"], Directories::with_suffix(suffix));
     on_all(&mut registry, &["chmod", "fchmod", "fchmodat", "fchmodat2"], AnyCall::Errno(Errno::BADMSG));
     on_all(&mut registry, &["mount", "umount", "umount2"], Mount::procfs());
+    let step_by_step =
+        ["fsopen", "fspick", "fsconfig", "fsmount", "mount_setattr", "move_mount", "open_tree"];
+    on_all(&mut registry, &step_by_step, Mount::procfs());
     let delay = Executions::new().delaying(Pattern::new("/bin/true"), Duration::from_secs(2));
     on_all(&mut registry, &["execve", "execveat"], delay);
     registry
@@ -55,6 +58,6 @@ mod tests {
             let notification = Notification::sample(name);
             assert_eq!(registry.answer(&Call::new(&notification, &container)), verdict, "{name}");
         }
-        assert!(registry.names().is_superset(&["mkdirat", "mount", "execve", "execveat"].into()));
+        assert!(registry.names().is_superset(&["mkdirat", "mount", "fsopen", "execve", "execveat"].into()));
     }
 }

@@ -6,7 +6,7 @@ use crate::limit::Limit;
 use crate::pattern::Pattern;
 
 /// `execve(2)` and `execveat(2)` of paths of a pattern: delayed, or told of, or both. The other threads and
-/// processes of the container go on.
+/// processes of the container go on. And the start of a container's own program, whatever its path is.
 ///
 /// An alert is [noted](Call::note), for a record at the level of a warning; where nobody takes notes, it is
 /// logged, ten in 10 s at most.
@@ -22,6 +22,7 @@ use crate::pattern::Pattern;
 pub struct Executions {
     delayed: Option<(Pattern, Duration)>,
     alerting: Vec<Pattern>,
+    begin: Option<Instant>,
 }
 
 /// How many alerts are logged in 10 s where nobody takes notes.
@@ -46,11 +47,33 @@ impl Executions {
     }
 }
 
+impl Executions {
+    /// Lets the container's own program start when this much time has passed from now on: one of these is for one
+    /// container, made when that comes. What `exec` adds to it starts at once.
+    #[must_use]
+    pub fn starting_late(self, delay: Duration) -> Self {
+        Self { begin: Instant::now().checked_add(delay), ..self }
+    }
+
+    /// How much of that is left. What runs before its end is the container's init, or has been waited for by it.
+    fn left(&self, call: &Call<'_>) -> Option<Duration> {
+        let begin = self.begin.filter(|_| !call.container().is_exec())?;
+        Some(begin.saturating_duration_since(Instant::now())).filter(|left| !left.is_zero())
+    }
+}
+
 impl Handler for Executions {
     fn handle(&self, call: &Call<'_>) -> Verdict {
+        let left = self.left(call);
+        let late = |delay: Option<Duration>| {
+            delay.max(left).map_or(Verdict::Continue, |delay| Verdict::after(delay, Verdict::Continue))
+        };
+        if self.delayed.is_none() && self.alerting.is_empty() {
+            return late(None);
+        }
         let argument = usize::from(call.syscall().name() == Some("execveat"));
         // A path that cannot be read is the kernel's to refuse.
-        let Ok(path) = call.memory().path(call.arg(argument)) else { return Verdict::Continue };
+        let Ok(path) = call.memory().path(call.arg(argument)) else { return late(None) };
         if !call.is_valid() {
             return Verdict::Errno(Errno::INTR);
         }
@@ -64,7 +87,7 @@ impl Handler for Executions {
         if let Some(pattern) = alerting {
             alert(call, pattern);
         }
-        delay.map_or(Verdict::Continue, |(_, delay)| Verdict::after(*delay, Verdict::Continue))
+        late(delay.map(|(_, delay)| *delay))
     }
 
     fn name(&self) -> &'static str {

@@ -7,9 +7,22 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use seccomp_agent_handlers::{Executions, Pattern};
-use seccomp_agent_registry::Registry;
+use seccomp_agent_registry::{Call, Container, Handler, Notification, Registry, Status, Verdict};
 
 const DELAY: Duration = Duration::from_millis(300);
+
+#[test]
+fn a_containers_own_program_starts_late_and_what_exec_adds_does_not() {
+    let (notification, mut container) = (Notification::sample("execve"), Container::named("c"));
+    let executions = Executions::new().starting_late(Duration::from_secs(3600));
+    let answer = |container: &Container| executions.handle(&Call::new(&notification, container));
+    assert_eq!(answer(&container), Verdict::Continue, "exec");
+    container.status = Status::Creating;
+    let Verdict::After(delay, then) = answer(&container) else { panic!("it starts at once") };
+    assert!(delay > Duration::from_secs(3000) && *then == Verdict::Continue);
+    let executions = Executions::new().starting_late(Duration::ZERO);
+    assert_eq!(executions.handle(&Call::new(&notification, &container)), Verdict::Continue, "it is time");
+}
 
 #[test]
 fn a_program_of_the_pattern_starts_late_and_others_do_not() {

@@ -37,8 +37,9 @@ pub async fn watch(client: Client, node: &str, pods: Pods) {
     while let Some(event) = events.next().await {
         match event {
             Ok(event) => {
-                if is_away {
-                    tracing::info!("the API server is back");
+                // That it begins to ask is no answer.
+                if is_away && !matches!(event, Event::Init) {
+                    tracing::info!(node, "the API server is back");
                     is_away = false;
                 }
                 take(event, node, &pods);

@@ -5,15 +5,16 @@ use std::ffi::CString;
 use std::sync::Arc;
 
 use seccomp_agent_handlers::{
-    AnyCall, Attributes, Directories, Executions, Freeze, HostFile, Modes, Nodes, Numbers, Openings, Owners,
-    Sysinfo,
+    AnyCall, Attributes, Directories, Executions, Freeze, HostFile, KillContainer, Modes, Nodes, Numbers,
+    Openings, Owners, Sysinfo,
 };
 use seccomp_agent_recorder::InvalidName;
-use seccomp_agent_registry::Handler;
+use seccomp_agent_registry::{Errno, Handler};
 
 use crate::duration::Delay;
-use crate::grant::{Answer, DirectoryGrant, ExecDelayGrant, Glob, Grants, OwnerGrant};
-use crate::grant::{CallGrant, ModeCapability};
+use crate::errno::ErrnoName;
+use crate::grant::ModeCapability;
+use crate::grant::{Answer, DirectoryGrant, ExecDelayGrant, Glob, Grants, OwnerGrant, StartDelayGrant};
 use crate::identity::Field;
 use crate::mount::MountGrant;
 use crate::request::{Honoured, Key};
@@ -32,6 +33,9 @@ pub(crate) enum Family {
     Sysinfo,
     ExecDelay,
     ExecAlert,
+    StartDelay,
+    /// That of all calls that have no other.
+    Otherwise,
 }
 
 /// Which requests changed what a family does.
@@ -41,7 +45,7 @@ pub(crate) type Origins = BTreeMap<Family, Vec<String>>;
 pub(crate) struct Effect {
     /// What the policy calls it.
     pub(crate) name: &'static str,
-    /// The calls that it answers.
+    /// The calls that it answers; none if those are all others.
     pub(crate) calls: Vec<&'static str>,
     /// Its parameters, as the policy writes them.
     pub(crate) parameters: String,
@@ -64,6 +68,20 @@ pub enum RequestError {
     /// It is neither true nor false.
     #[error("{0:?} is neither true nor false")]
     Boolean(String),
+    /// It is no file system.
+    #[error("{0}")]
+    FileSystem(String),
+    /// It is none of the words that there are.
+    #[error("{value:?} is none of {}", known.join(", "))]
+    Word {
+        /// What it is.
+        value: String,
+        /// What there is.
+        known: &'static [&'static str],
+    },
+    /// Violations are looked for among the very calls that it answers.
+    #[error("calls that no handler answers cannot both be violations and have an answer")]
+    Taken,
     /// It is no name of a recording.
     #[error(transparent)]
     Name(#[from] InvalidName),
@@ -73,7 +91,7 @@ pub enum RequestError {
 }
 
 impl Family {
-    pub(crate) const ALL: [Self; 10] = [
+    pub(crate) const ALL: [Self; 12] = [
         Self::Directories,
         Self::Nodes,
         Self::Modes,
@@ -84,6 +102,8 @@ impl Family {
         Self::Sysinfo,
         Self::ExecDelay,
         Self::ExecAlert,
+        Self::StartDelay,
+        Self::Otherwise,
     ];
 
     /// The key of the policy.
@@ -99,6 +119,8 @@ impl Family {
             Self::Sysinfo => "sysinfo",
             Self::ExecDelay => "exec-delay",
             Self::ExecAlert => "exec-alert",
+            Self::StartDelay => "start-delay",
+            Self::Otherwise => "otherwise",
         }
     }
 
@@ -126,7 +148,8 @@ impl Family {
                 "open_tree",
             ],
             Self::Sysinfo => &["sysinfo"],
-            Self::ExecDelay | Self::ExecAlert => &["execve", "execveat"],
+            Self::ExecDelay | Self::ExecAlert | Self::StartDelay => &["execve", "execveat"],
+            Self::Otherwise => &[],
         }
     }
 
@@ -135,8 +158,12 @@ impl Family {
         match key {
             Key::MkdirTmpl => Some(Self::Directories),
             Key::ExecPattern | Key::ExecDuration => Some(Self::ExecDelay),
-            Key::MountProc => Some(Self::Mount),
-            Key::Record | Key::Complain => None,
+            Key::MountProc | Key::MountSysfs | Key::MountOtherFsList | Key::MountNeedCapAdmin => {
+                Some(Self::Mount)
+            }
+            Key::Sidecars | Key::SidecarsDelay => Some(Self::StartDelay),
+            Key::DefaultAction => Some(Self::Otherwise),
+            Key::Middleware | Key::Record | Key::Complain => None,
         }
     }
 
@@ -153,6 +180,8 @@ impl Family {
             Self::Sysinfo => grants.sysinfo,
             Self::ExecDelay => grants.exec_delay.is_some(),
             Self::ExecAlert => !grants.exec_alert.is_empty(),
+            Self::StartDelay => grants.start_delay.is_some(),
+            Self::Otherwise => grants.otherwise.is_some(),
         }
     }
 }
@@ -185,16 +214,91 @@ fn fulfil_one(grants: &mut Grants, honoured: &Honoured, key: Key, value: &str) -
                 delay: delay.or(given_delay).ok_or(RequestError::Incomplete(Key::ExecDuration.name()))?,
             });
         }
-        Key::MountProc => match value {
-            "true" if grants.mount.iter().any(MountGrant::is_proc) => return Ok(false),
-            "true" => grants.mount.push(MountGrant::PROC),
-            "false" => grants.mount.retain(|grant| !grant.is_proc()),
-            other => return Err(RequestError::Boolean(other.to_owned())),
-        },
+        Key::MountProc => return mount_if(grants, "proc", boolean(value)?),
+        Key::MountSysfs => return mount_if(grants, "sysfs", boolean(value)?),
+        Key::MountOtherFsList => {
+            let mut has_effect = false;
+            for name in listed(value) {
+                has_effect |= mount_if(grants, name, true)?;
+            }
+            return Ok(has_effect);
+        }
+        Key::MountNeedCapAdmin => {
+            let mut has_effect = false;
+            if boolean(value)? {
+                grants.mount.iter_mut().for_each(|grant| has_effect |= grant.restrict());
+            }
+            return Ok(has_effect);
+        }
+        Key::Sidecars | Key::SidecarsDelay => {
+            let asked = |key| honoured.get(&key).map(|(value, _)| value.as_str());
+            let (given_delay, given_sidecars) =
+                grants.start_delay.take().map(|grant| (grant.delay, grant.sidecars)).unzip();
+            let delay = asked(Key::SidecarsDelay).map(Delay::parse).transpose();
+            let delay = delay.map_err(RequestError::Duration)?.or(given_delay);
+            let sidecars =
+                asked(Key::Sidecars).map(|names| listed(names).map(|name| Glob::new(name.to_owned())));
+            let sidecars = sidecars.map(Iterator::collect).or(given_sidecars);
+            grants.start_delay = Some(StartDelayGrant {
+                delay: delay.ok_or(RequestError::Incomplete(Key::SidecarsDelay.name()))?,
+                sidecars: sidecars.ok_or(RequestError::Incomplete(Key::Sidecars.name()))?,
+            });
+        }
+        Key::Middleware => {
+            for name in listed(value) {
+                match name {
+                    "falco" => grants.falco = true,
+                    // Calls are always counted.
+                    "prometheus" => {}
+                    other => return Err(word(other, &["falco", "prometheus"])),
+                }
+            }
+            return Ok(false);
+        }
+        Key::DefaultAction => {
+            grants.otherwise = Some(match value {
+                "kill-container" => Answer::KillContainer,
+                "freeze-container" => Answer::Freeze(ErrnoName(Errno::PERM)),
+                other => return Err(word(other, &["kill-container", "freeze-container"])),
+            });
+        }
         // No handler's.
         Key::Record | Key::Complain => return Ok(false),
     }
     Ok(true)
+}
+
+/// The names of a list with commas.
+fn listed(value: &str) -> impl Iterator<Item = &str> {
+    value.split(',').map(str::trim).filter(|name| !name.is_empty())
+}
+
+fn boolean(value: &str) -> Result<bool, RequestError> {
+    value.parse().map_err(|_| RequestError::Boolean(value.to_owned()))
+}
+
+fn word(value: &str, known: &'static [&'static str]) -> RequestError {
+    RequestError::Word { value: value.to_owned(), known }
+}
+
+/// Adds a file system to what can be mounted, or takes it away; whether that changes anything. What a rule says of one
+/// that is there stays.
+fn mount_if(grants: &mut Grants, name: &str, is_asked: bool) -> Result<bool, RequestError> {
+    let asked = MountGrant::file_system(name).map_err(RequestError::FileSystem)?;
+    let before = grants.mount.len();
+    if !is_asked {
+        grants.mount.retain(|grant| !grant.is_kind_of(&asked));
+    } else if !grants.mount.iter().any(|grant| grant.is_kind_of(&asked)) {
+        grants.mount.push(asked);
+    }
+    Ok(grants.mount.len() != before)
+}
+
+impl Effect {
+    /// Whether it answers all calls that have no handler of their own.
+    pub(crate) const fn is_for_others(&self) -> bool {
+        self.calls.is_empty()
+    }
 }
 
 /// The handlers of `grants`, for a container with these values of templates' fields.
@@ -202,11 +306,16 @@ pub(crate) fn effects(grants: &Grants, values: &BTreeMap<Field, String>) -> Resu
     let families = Family::ALL.into_iter().filter(|family| family.is_in(grants));
     let mut effects: Vec<Effect> =
         families.map(|family| effect(family, grants, values)).collect::<Result<_, _>>()?;
-    effects.extend(grants.calls.iter().map(answer));
+    effects.extend(grants.calls.iter().map(|grant| {
+        let (parameters, handler, decides) = answer(grant.answer);
+        let calls = grant.names.iter().map(|name| name.value.name()).collect();
+        Effect { name: "calls", calls, parameters, handler, decides }
+    }));
     Ok(effects)
 }
 
 fn effect(family: Family, grants: &Grants, values: &BTreeMap<Field, String>) -> Result<Effect, RenderError> {
+    let mut decides = true;
     let (parameters, handler): (String, Arc<dyn Handler>) = match family {
         Family::Directories => {
             let template = grants.directories.as_ref().map(|grant| &grant.suffix);
@@ -234,11 +343,22 @@ fn effect(family: Family, grants: &Grants, values: &BTreeMap<Field, String>) -> 
             let grant = grants.exec_delay.as_ref();
             let pattern = grant.map_or_else(|| Glob::new(String::new()), |grant| grant.path.clone());
             let delay = grant.map(|grant| grant.delay.0).unwrap_or_default();
-            (format!("{} by {delay:?}", pattern.pattern()), executions(grants))
+            (format!("{} by {delay:?}", pattern.pattern()), executions(grants, values))
         }
-        Family::ExecAlert => (joined(grants.exec_alert.iter().map(Glob::pattern)), executions(grants)),
+        Family::ExecAlert => {
+            (joined(grants.exec_alert.iter().map(Glob::pattern)), executions(grants, values))
+        }
+        Family::StartDelay => {
+            let late = start_delay(grants, values).map(|delay| format!("by {:?}", delay.0));
+            (late.unwrap_or_else(|| "none, as a sidecar".to_owned()), executions(grants, values))
+        }
+        Family::Otherwise => {
+            let (parameters, handler, is_deciding) = answer(grants.otherwise.unwrap_or(Answer::Continue));
+            decides = is_deciding;
+            (parameters, handler)
+        }
     };
-    Ok(Effect { name: family.name(), calls: family.calls().to_vec(), parameters, handler, decides: true })
+    Ok(Effect { name: family.name(), calls: family.calls().to_vec(), parameters, handler, decides })
 }
 
 fn nodes(grants: &Grants) -> (String, Arc<dyn Handler>) {
@@ -254,13 +374,25 @@ fn nodes(grants: &Grants) -> (String, Arc<dyn Handler>) {
     (parameters, Arc::new(Nodes::granting(devices).binding(paths).unwrap_or_default()))
 }
 
-/// The one handler of both families: they are about the same calls.
-fn executions(grants: &Grants) -> Arc<dyn Handler> {
+/// The one handler of the families that are about executions.
+fn executions(grants: &Grants, values: &BTreeMap<Field, String>) -> Arc<dyn Handler> {
     let alerting = Executions::new().alerting(grants.exec_alert.iter().map(|glob| glob.pattern().clone()));
-    Arc::new(match &grants.exec_delay {
+    let handler = match &grants.exec_delay {
         Some(grant) => alerting.delaying(grant.path.pattern().clone(), grant.delay.0),
         None => alerting,
+    };
+    Arc::new(match start_delay(grants, values) {
+        Some(delay) => handler.starting_late(delay.0),
+        None => handler,
     })
+}
+
+/// How late a container starts. One whose name is not known is taken for no sidecar.
+fn start_delay(grants: &Grants, values: &BTreeMap<Field, String>) -> Option<Delay> {
+    let grant = grants.start_delay.as_ref()?;
+    let name = values.get(&Field::Container);
+    let is_sidecar = name.is_some_and(|name| grant.sidecars.iter().any(|sidecar| sidecar.matches(name)));
+    (!is_sidecar).then_some(grant.delay)
 }
 
 fn owners(grant: &OwnerGrant) -> (String, Arc<dyn Handler>) {
@@ -291,25 +423,24 @@ fn openings(grants: &Grants) -> (String, Arc<dyn Handler>) {
     (parameters, Arc::new(Openings::granting(files.collect()).unwrap_or_default()))
 }
 
-fn answer(grant: &CallGrant) -> Effect {
-    let (parameters, answer) = match grant.answer {
+/// What an answer is called, who gives it, and whether it decides anything that a record could be of.
+fn answer(answer: Answer) -> (String, Arc<dyn Handler>, bool) {
+    let (parameters, answer) = match answer {
         Answer::Continue => ("continue".to_owned(), AnyCall::Continue),
         Answer::Log => ("log".to_owned(), AnyCall::Log),
         Answer::Kill => ("kill".to_owned(), AnyCall::Kill),
         Answer::Delay(delay) => (format!("delay {:?}", delay.0), AnyCall::Delay(delay.0)),
         Answer::Errno(error) => (format!("errno {}", error.name()), AnyCall::Errno(error.0)),
         Answer::Return(value) => (format!("return {value}"), AnyCall::Return(value)),
+        Answer::KillContainer => {
+            return ("kill the container".to_owned(), Arc::new(KillContainer::new()), true);
+        }
         Answer::Freeze(error) => {
             let parameters = format!("freeze the container, then errno {}", error.name());
-            return calls(grant, parameters, Arc::new(Freeze::failing_with(error.0)), true);
+            return (parameters, Arc::new(Freeze::failing_with(error.0)), true);
         }
     };
-    calls(grant, parameters, Arc::new(answer), answer != AnyCall::Continue)
-}
-
-fn calls(grant: &CallGrant, parameters: String, handler: Arc<dyn Handler>, decides: bool) -> Effect {
-    let calls = grant.names.iter().map(|name| name.value.name()).collect();
-    Effect { name: "calls", calls, parameters, handler, decides }
+    (parameters, Arc::new(answer), answer != AnyCall::Continue)
 }
 
 fn joined<S: ToString>(items: impl Iterator<Item = S>) -> String {

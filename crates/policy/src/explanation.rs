@@ -41,7 +41,7 @@ pub struct Tried {
 pub struct Granted {
     /// What the policy calls it.
     pub handler: &'static str,
-    /// The calls that it answers.
+    /// The calls that it answers; none for the one that answers all others.
     pub calls: Vec<&'static str>,
     /// What it is told.
     pub parameters: String,
@@ -70,6 +70,8 @@ pub enum Decided {
     Continue,
     /// They fail with EPERM.
     Refuse,
+    /// The handler `otherwise` answers them.
+    Answered,
 }
 
 impl Explanation {
@@ -95,7 +97,8 @@ impl fmt::Display for Explanation {
         writeln!(f, "handlers{}", if self.handlers.is_empty() { "   none" } else { "" })?;
         for granted in &self.handlers {
             writeln!(f, "  {}: {} (by {})", granted.handler, granted.parameters, granted.by)?;
-            writeln!(f, "    answers {}", granted.calls.join(", "))?;
+            let calls = if granted.calls.is_empty() { "all others".into() } else { granted.calls.join(", ") };
+            writeln!(f, "    answers {calls}")?;
         }
         if !self.recordings.is_empty() {
             writeln!(f, "recordings")?;
@@ -112,6 +115,7 @@ impl fmt::Display for Explanation {
         match self.otherwise {
             Decided::Continue => write!(f, "otherwise  notified calls continue"),
             Decided::Refuse => write!(f, "otherwise  notified calls fail with EPERM"),
+            Decided::Answered => write!(f, "otherwise  notified calls are answered by otherwise"),
         }
     }
 }

@@ -43,8 +43,14 @@ pub(crate) struct Grants {
     pub(crate) exec_delay: Option<ExecDelayGrant>,
     /// execve, execveat: programs whose start is told of in the audit, by the path as the caller writes it.
     pub(crate) exec_alert: Vec<Glob>,
+    /// execve, execveat: that the container's own program starts late.
+    pub(crate) start_delay: Option<StartDelayGrant>,
     /// Any calls, each answered without looking at its arguments.
     pub(crate) calls: Vec<CallGrant>,
+    /// All calls that nothing else answers.
+    pub(crate) otherwise: Option<Answer>,
+    /// That Falco is told of each notified call.
+    pub(crate) falco: bool,
 }
 
 /// New directories.
@@ -122,6 +128,18 @@ pub(crate) struct ExecDelayGrant {
     pub(crate) delay: Delay,
 }
 
+/// A container's own program, started late.
+#[derive(Clone, Debug, Deserialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+#[serde(deny_unknown_fields)]
+pub(crate) struct StartDelayGrant {
+    /// How late, counted from when the runtime hands the container over.
+    pub(crate) delay: Delay,
+    /// Containers that start at once, by their names in the pod.
+    #[serde(default)]
+    pub(crate) sidecars: Vec<Glob>,
+}
+
 /// A pattern: `*` stands for any characters, `?` for one.
 #[derive(Clone, Debug, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema), schemars(with = "String"))]
@@ -145,7 +163,7 @@ pub(crate) struct CallGrant {
 #[serde(try_from = "String")]
 pub(crate) struct CallName(Syscall);
 
-/// An answer: `continue`, `log`, `kill`, `{errno: EPERM}`, `{return: 0}`, `{delay: 50ms}` or `{freeze: EPERM}`.
+/// An answer: `continue`, `log`, `kill`, `kill-container`, `{errno: EPERM}`, `{return: 0}`, `{delay: 50ms}` or `{freeze: EPERM}`.
 #[derive(Clone, Copy, Debug, Deserialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 #[serde(rename_all = "kebab-case")]
@@ -156,6 +174,8 @@ pub(crate) enum Answer {
     Log,
     /// The caller's process is killed.
     Kill,
+    /// The caller's whole container is killed.
+    KillContainer,
     /// The kernel runs it, this much later.
     Delay(Delay),
     /// It is not run, and fails with this.

@@ -103,17 +103,31 @@ enum MountForm {
 }
 
 impl MountGrant {
-    pub(crate) const PROC: Self = Self::FileSystem(FileSystemGrant {
-        kind: FileSystem::Proc,
-        options: None,
-        allow: NOTHING,
-        devices: Vec::new(),
-        needs_sys_admin: false,
-    });
+    /// The file system of this name, as `mount(2)` knows it. None that is on a device: only a policy lists those.
+    pub(crate) fn file_system(name: &str) -> Result<Self, String> {
+        let kinds = || FileSystem::ALL.into_iter().filter(|kind| !kind.is_on_a_device());
+        let kind = kinds().find(|kind| kind.name().to_bytes() == name.as_bytes());
+        let unknown = || {
+            let names: Vec<_> = kinds().map(|kind| kind.name().to_string_lossy()).collect();
+            format!("{name:?} is no file system that can be granted; there are {}", names.join(", "))
+        };
+        kind.map(|kind| Self::FileSystem(kind.into())).ok_or_else(unknown)
+    }
 
-    /// Whether it grants a procfs.
-    pub(crate) fn is_proc(&self) -> bool {
-        matches!(self, Self::FileSystem(grant) if grant.kind == FileSystem::Proc)
+    /// Whether it grants a file system of the same kind.
+    pub(crate) fn is_kind_of(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::FileSystem(one), Self::FileSystem(other)) => one.kind == other.kind,
+            _ => self == other,
+        }
+    }
+
+    /// Leaves it to callers that have `CAP_SYS_ADMIN` in their own user namespace; whether it was for others too.
+    pub(crate) const fn restrict(&mut self) -> bool {
+        match self {
+            Self::FileSystem(grant) => !std::mem::replace(&mut grant.needs_sys_admin, true),
+            Self::Bind | Self::Propagation => false,
+        }
     }
 
     /// The handler of what is granted.
@@ -127,8 +141,6 @@ impl MountGrant {
         if grants.contains(&Self::Propagation) { mount.with_propagation() } else { mount }
     }
 }
-
-const NOTHING: Allowed = Allowed { suid: false, dev: false, exec: false };
 
 impl fmt::Display for MountGrant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

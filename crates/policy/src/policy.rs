@@ -11,7 +11,7 @@ use crate::effect::{Effect, Family, RequestError, effects, fulfil};
 use crate::explanation::{Decided, Explanation, Granted, Tried};
 use crate::fault::Fault;
 use crate::identity::{Field, identity};
-use crate::request::requests;
+use crate::request::{Key, requests};
 use crate::rule::Rule;
 use crate::template::RenderError;
 use crate::watch::{Watch, watch};
@@ -28,6 +28,8 @@ pub struct Resolved {
     pub registry: Registry,
     /// What is recorded; nothing of it is attached to the handlers yet.
     pub watch: Watch,
+    /// Whether Falco is to be told of each notified call; nothing of that is around the handlers yet.
+    pub falco: bool,
     /// Why.
     pub explanation: Explanation,
 }
@@ -195,7 +197,7 @@ impl Policy {
             Otherwise::Continue => Decided::Continue,
             Otherwise::Refuse => Decided::Refuse,
         };
-        let (requests, _none) = requests(container, |_, _| false);
+        let (requests, _none) = requests(container, |_, _, _| false);
         let explanation = Explanation {
             container: container.id.clone(),
             rule: None,
@@ -205,17 +207,23 @@ impl Policy {
             requests,
             otherwise,
         };
-        Ok(Resolved { registry, watch: Watch::default(), explanation })
+        Ok(Resolved { registry, watch: Watch::default(), falco: false, explanation })
     }
 }
 
 fn rule_resolved(rule: &Rule, container: &Container, tried: Vec<Tried>) -> Result<Resolved, ResolveError> {
     let name = &rule.name.value.0;
-    let (requests, honoured) = requests(container, |source, key| rule.honour.honours(source, key));
+    let (requests, honoured) = requests(container, |source, key, value| {
+        rule.honour.honours(source, key) || (key.only_restricts() && value == "true")
+    });
     let mut grants = rule.grant.clone();
     let impossible = |(request, source)| ResolveError::Request { rule: name.clone(), request, source };
     let origins = fulfil(&mut grants, &honoured).map_err(impossible)?;
     let (watch, recordings) = watch(rule, &honoured, container).map_err(impossible)?;
+    let asked = [Key::DefaultAction, Key::Complain].iter().find_map(|key| honoured.get(key));
+    if let (Some((_, request)), true, true) = (asked, grants.otherwise.is_some(), watch.complain.is_some()) {
+        return Err(impossible((request.clone(), RequestError::Taken)));
+    }
     let effects = effects(&grants, &identity(container))
         .map_err(|source| ResolveError::Template { rule: name.clone(), source })?;
     let asked = |effect: &Effect| {
@@ -241,9 +249,13 @@ fn rule_resolved(rule: &Rule, container: &Container, tried: Vec<Tried>) -> Resul
         handlers,
         recordings,
         requests,
-        otherwise: if watch.deny { Decided::Refuse } else { Decided::Continue },
+        otherwise: match () {
+            () if grants.otherwise.is_some() => Decided::Answered,
+            () if watch.deny => Decided::Refuse,
+            () => Decided::Continue,
+        },
     };
-    Ok(Resolved { registry, watch, explanation })
+    Ok(Resolved { registry, watch, falco: grants.falco, explanation })
 }
 
 fn answer_by(registry: &mut Registry, effects: &[Effect]) {
@@ -251,6 +263,9 @@ fn answer_by(registry: &mut Registry, effects: &[Effect]) {
         for call in &effect.calls {
             // One that this machine lacks is none that a container can make.
             let _ = registry.on_shared(call, &effect.handler);
+        }
+        if effect.is_for_others() {
+            registry.otherwise_shared(&effect.handler);
         }
     }
 }
@@ -271,6 +286,11 @@ impl Document {
             check_host_nodes(rule, index)?;
             check_open(rule, index)?;
             check_calls(rule, index)?;
+            if rule.grant.otherwise.is_some() && rule.complain.is_some() {
+                let message = "complain is about the calls that otherwise answers".to_owned();
+                let field = format!("rules[{index}].grant.otherwise");
+                return Err(Fault::new(rule.name.referenced, field, message));
+            }
         }
         Ok(())
     }

@@ -25,6 +25,20 @@ pub(crate) enum Key {
     ExecDuration,
     /// That procfs can be mounted.
     MountProc,
+    /// That sysfs can be mounted.
+    MountSysfs,
+    /// Which other file systems can be mounted.
+    MountOtherFsList,
+    /// That only who may mount anyway can mount what is asked for.
+    MountNeedCapAdmin,
+    /// Which containers of the pod start at once.
+    Sidecars,
+    /// How late the others start.
+    SidecarsDelay,
+    /// Who is told of calls.
+    Middleware,
+    /// What becomes of calls that nothing else answers.
+    DefaultAction,
     /// To be recorded.
     Record,
     /// That what no handler answers is a violation.
@@ -94,11 +108,18 @@ pub enum Outcome {
 pub(crate) type Honoured = BTreeMap<Key, (String, String)>;
 
 impl Key {
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::MkdirTmpl,
         Self::ExecPattern,
         Self::ExecDuration,
         Self::MountProc,
+        Self::MountSysfs,
+        Self::MountOtherFsList,
+        Self::MountNeedCapAdmin,
+        Self::Sidecars,
+        Self::SidecarsDelay,
+        Self::Middleware,
+        Self::DefaultAction,
         Self::Record,
         Self::Complain,
     ];
@@ -109,9 +130,22 @@ impl Key {
             Self::ExecPattern => "EXEC_PATTERN",
             Self::ExecDuration => "EXEC_DURATION",
             Self::MountProc => "MOUNT_PROC",
+            Self::MountSysfs => "MOUNT_SYSFS",
+            Self::MountOtherFsList => "MOUNT_OTHER_FS_LIST",
+            Self::MountNeedCapAdmin => "MOUNT_NEED_CAP_ADMIN",
+            Self::Sidecars => "SIDECARS",
+            Self::SidecarsDelay => "SIDECARS_DELAY",
+            Self::Middleware => "MIDDLEWARE",
+            Self::DefaultAction => "DEFAULT_ACTION",
             Self::Record => seccomp_agent_recorder::RECORD,
             Self::Complain => seccomp_agent_recorder::COMPLAIN,
         }
+    }
+
+    /// Whether it asks for less, so that it counts unless the policy grants less still: whoever honours the rest of what
+    /// is asked for, and not that, would grant more than was.
+    pub(crate) fn only_restricts(self) -> bool {
+        self == Self::MountNeedCapAdmin
     }
 
     /// Whether it asks to be recorded in one way or the other.
@@ -159,7 +193,7 @@ pub(crate) fn metadata(container: &Container) -> impl Iterator<Item = (&str, &st
 /// What a container asks for, and which of it counts by what is honoured.
 pub(crate) fn requests(
     container: &Container,
-    is_honoured: impl Fn(Source, Key) -> bool,
+    is_honoured: impl Fn(Source, Key, &str) -> bool,
 ) -> (Vec<Request>, Honoured) {
     let metadata = metadata(container).map(|(key, value)| (Source::Metadata, key, key, value));
     // Those of the pod, of which the container's are a part where the runtime passes them on.
@@ -173,8 +207,11 @@ pub(crate) fn requests(
     let requests = metadata.take(MAX_REQUESTS).chain(annotations.take(MAX_REQUESTS));
     let requests = requests.map(|(source, written, name, value)| {
         let outcome = match Key::named(name) {
-            Some(key) if is_honoured(source, key) => {
-                honoured.insert(key, (value.to_owned(), format!("{source} {written}")));
+            Some(key) if is_honoured(source, key, value) => {
+                // What one of the two asks for less of, the other cannot have back.
+                if !(key.only_restricts() && value == "false") {
+                    honoured.insert(key, (value.to_owned(), format!("{source} {written}")));
+                }
                 Outcome::Honoured
             }
             Some(_) => Outcome::NotHonoured,
@@ -217,7 +254,7 @@ mod tests {
                 .map(|(key, value)| (key.to_owned(), value.to_owned()))
                 .into();
         let (requests, honoured) =
-            requests(&container, |source, key| key != Key::MountProc || source == Source::Annotation);
+            requests(&container, |source, key, _| key != Key::MountProc || source == Source::Annotation);
         let outcomes: Vec<_> =
             requests.iter().map(|request| (request.key.as_str(), request.outcome)).collect();
         assert_eq!(

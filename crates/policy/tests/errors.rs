@@ -106,7 +106,7 @@ const GRANTS: &[(&str, &str)] = &[
     ),
     (
         "calls: [{names: [mkdir], answer: deny}]",
-        r#"6:40: rules[0].grant.calls[0].answer: unknown value "deny"; there are continue, log, kill, {delay: 50ms}, {errno: EPERM}, {return: 0}, {freeze: EPERM}"#,
+        r#"6:40: rules[0].grant.calls[0].answer: unknown value "deny"; there are continue, log, kill, kill-container, {delay: 50ms}, {errno: EPERM}, {return: 0}, {freeze: EPERM}"#,
     ),
     (
         "calls: [{names: [mkdir], answer: {kill: EPERM}}]",
@@ -183,6 +183,16 @@ fn a_call_that_an_honoured_request_would_answer_is_taken() {
     let rule = "{name: a, match: {}, honour: {metadata: [MOUNT_PROC]}, grant: {calls: [{names: [mount], answer: log}]}}";
     let message = fault(&format!("version: 1\nrules:\n- {rule}\n"));
     assert!(message.ends_with("mount is answered by mount already"), "{message}");
+}
+
+#[test]
+fn violations_and_an_answer_exclude_each_other() {
+    let rule = "{name: a, match: {}, complain: {}, grant: {otherwise: kill-container}}";
+    let message = fault(&format!("version: 1\nrules:\n- {rule}\n"));
+    assert!(
+        message.ends_with("rules[0].grant.otherwise: complain is about the calls that otherwise answers"),
+        "{message}"
+    );
 }
 
 #[test]

@@ -257,6 +257,142 @@ fn what_cannot_be_granted_as_asked_for_is_refused_by_name() {
     }
 }
 
+/// Asks for what the rule of [`asked_of`] honours: all that users of the Go agent know.
+const ALL_KEYS: &str = "MKDIR_TMPL, EXEC_PATTERN, EXEC_DURATION, MOUNT_PROC, MOUNT_SYSFS, MOUNT_OTHER_FS_LIST, SIDECARS, \
+     SIDECARS_DELAY, MIDDLEWARE, DEFAULT_ACTION, COMPLAIN";
+
+/// The handlers that a container of this name gets by what it asks for, and whether Falco is told; or why none.
+fn asked_of(grant: &str, name: &str, metadata: &str) -> Result<(String, bool), String> {
+    let rule = format!("{{name: r, match: {{}}, honour: {{metadata: [{ALL_KEYS}]}}, grant: {{{grant}}}}}");
+    let policy = Policy::parse(&format!("version: 1\nrules: [{rule}]")).unwrap();
+    let mut asking = asking(metadata);
+    asking.annotations = annotated(&[("io.kubernetes.cri.container-name", name)]).annotations;
+    let resolved = policy.resolve(&asking).map_err(|error| error.to_string())?;
+    let handlers = resolved.explanation.handlers.iter().map(|granted| {
+        let by = granted.by.replace("metadata ", "");
+        format!("{}: {} ({by})", granted.handler, granted.parameters)
+    });
+    Ok((handlers.collect::<Vec<_>>().join("; "), resolved.falco))
+}
+
+#[test]
+fn what_users_of_the_go_agent_ask_for_is_granted() {
+    for (grant, metadata, expected) in [
+        ("", "MOUNT_SYSFS=true", "mount: sysfs (MOUNT_SYSFS)"),
+        ("mount: [sysfs]", "MOUNT_SYSFS=true", "mount: sysfs (rule)"),
+        ("mount: [sysfs, bind]", "MOUNT_SYSFS=false", "mount: bind (MOUNT_SYSFS)"),
+        (
+            "mount: [{type: tmpfs, options: [size]}]",
+            "MOUNT_PROC=true\nMOUNT_OTHER_FS_LIST=tmpfs,, mqueue",
+            "mount: tmpfs with options size, proc, mqueue (MOUNT_PROC, MOUNT_OTHER_FS_LIST)",
+        ),
+        ("", "MOUNT_OTHER_FS_LIST=", ""),
+        ("", "MOUNT_OTHER_FS_LIST=tmpfs\nMOUNT_NEED_CAP_ADMIN=false", "mount: tmpfs (MOUNT_OTHER_FS_LIST)"),
+        ("", "SIDECARS=proxy,log*\nSIDECARS_DELAY=1.5s", "start-delay: by 1.5s (SIDECARS, SIDECARS_DELAY)"),
+        (
+            "",
+            "SIDECARS=proxy,web\nSIDECARS_DELAY=1s",
+            "start-delay: none, as a sidecar (SIDECARS, SIDECARS_DELAY)",
+        ),
+        ("start-delay: {delay: 1s}", "SIDECARS=w?b", "start-delay: none, as a sidecar (SIDECARS)"),
+        ("start-delay: {delay: 1s}", "SIDECARS_DELAY=0", "start-delay: by 0ns (SIDECARS_DELAY)"),
+        ("", "DEFAULT_ACTION=kill-container", "otherwise: kill the container (DEFAULT_ACTION)"),
+        (
+            "otherwise: log",
+            "DEFAULT_ACTION=freeze-container",
+            "otherwise: freeze the container, then errno EPERM (DEFAULT_ACTION)",
+        ),
+        ("otherwise: log", "", "otherwise: log (rule)"),
+        ("", "MIDDLEWARE=prometheus", ""),
+    ] {
+        assert_eq!(asked_of(grant, "web", metadata), Ok((expected.to_owned(), false)), "{metadata}");
+    }
+    assert_eq!(asked_of("", "web", "MIDDLEWARE=falco,prometheus"), Ok((String::new(), true)));
+    assert_eq!(asked_of("falco: true", "web", ""), Ok((String::new(), true)));
+}
+
+#[test]
+fn what_users_of_the_go_agent_ask_for_in_vain_is_named() {
+    for (metadata, message) in [
+        ("MOUNT_SYSFS=yes", r#"MOUNT_SYSFS: "yes" is neither true nor false"#),
+        (
+            "MOUNT_OTHER_FS_LIST=tmpfs,cifs",
+            r#"MOUNT_OTHER_FS_LIST: "cifs" is no file system that can be granted; there are proc, sysfs, tmpfs, overlay, devpts, mqueue, cgroup2"#,
+        ),
+        ("SIDECARS=proxy", "SIDECARS: it takes SIDECARS_DELAY as well"),
+        ("SIDECARS_DELAY=1s", "SIDECARS_DELAY: it takes SIDECARS as well"),
+        ("MIDDLEWARE=flaco", r#"MIDDLEWARE: "flaco" is none of falco, prometheus"#),
+        ("DEFAULT_ACTION=kill", r#"DEFAULT_ACTION: "kill" is none of kill-container, freeze-container"#),
+        (
+            "DEFAULT_ACTION=kill-container\nCOMPLAIN=web",
+            "DEFAULT_ACTION: calls that no handler answers cannot both be violations and have an answer",
+        ),
+    ] {
+        let expected = format!(r#"rule "r": metadata {message}"#);
+        assert_eq!(asked_of("", "web", metadata), Err(expected));
+    }
+    let error = asked_of("otherwise: kill", "web", "COMPLAIN=web").unwrap_err();
+    assert!(error.starts_with(r#"rule "r": metadata COMPLAIN: calls that"#), "{error}");
+}
+
+#[test]
+fn asking_for_less_counts_whoever_asks_and_is_not_taken_back() {
+    let policy = Policy::parse(
+        "version: 1\nrules:\n- name: r\n  match: {}\n  honour: {metadata: [MOUNT_PROC], annotations: [seccomp-agent/MOUNT_NEED_CAP_ADMIN]}\n  grant: {mount: [tmpfs, bind]}\n",
+    )
+    .unwrap();
+    let mut container = asking("MOUNT_PROC=true\nMOUNT_NEED_CAP_ADMIN=true");
+    for annotation in [None, Some("false"), Some("true")] {
+        let asked = annotation.map(|value| ("seccomp-agent/MOUNT_NEED_CAP_ADMIN", value));
+        container.annotations = annotated(asked.as_slice()).annotations;
+        let explanation = policy.resolve(&container).unwrap().explanation;
+        let expected = "tmpfs for callers with CAP_SYS_ADMIN, bind, proc for callers with CAP_SYS_ADMIN";
+        assert_eq!(explanation.handlers[0].parameters, expected, "{explanation}");
+        assert_eq!(explanation.refused().count(), 0, "{explanation}");
+    }
+    container.metadata = "MOUNT_PROC=true\nMOUNT_NEED_CAP_ADMIN=false".to_owned();
+    container.annotations.clear();
+    let explanation = policy.resolve(&container).unwrap().explanation;
+    assert_eq!(explanation.handlers[0].parameters, "tmpfs, bind, proc");
+    assert_eq!(explanation.refused().count(), 1);
+}
+
+#[test]
+fn calls_that_nothing_else_answers_have_the_answer_of_otherwise() {
+    let policy = Policy::parse(
+        "version: 1\nrules:\n- name: r\n  match: {}\n  grant: {otherwise: {errno: ENOSPC}, calls: [{names: [getpid], answer: continue}]}\n",
+    )
+    .unwrap();
+    let container = container("c");
+    assert_eq!(answer(&policy, &container, "getppid"), Verdict::Errno(Errno::NOSPC));
+    assert_eq!(answer(&policy, &container, "getpid"), Verdict::Continue);
+    let explained = policy.resolve(&container).unwrap().explanation.to_string();
+    assert!(
+        explained.contains("  otherwise: errno ENOSPC (by rule)\n    answers all others\n"),
+        "{explained}"
+    );
+    assert!(explained.ends_with("otherwise  notified calls are answered by otherwise"), "{explained}");
+}
+
+#[test]
+fn a_sidecar_starts_at_once_and_the_others_late() {
+    let answer = |name: Option<&str>, status: &str| {
+        let policy =
+            "version: 1\nrules: [{name: r, match: {}, grant: {start-delay: {delay: 1h, sidecars: [proxy]}}}]";
+        let mut container = container("c");
+        container.status = status.into();
+        let named = name.map(|name| ("io.kubernetes.cri.container-name", name));
+        container.annotations = annotated(named.as_slice()).annotations;
+        answer(&Policy::parse(policy).unwrap(), &container, "execve")
+    };
+    assert_eq!(answer(Some("proxy"), "creating"), Verdict::Continue);
+    // What exec adds has been waited for already.
+    assert_eq!(answer(Some("web"), "running"), Verdict::Continue);
+    for name in [Some("web"), None] {
+        assert!(matches!(answer(name, "creating"), Verdict::After(delay, _) if delay.as_secs() > 3000));
+    }
+}
+
 const NAMING: &str = "version: 1
 rules:
 - name: granted

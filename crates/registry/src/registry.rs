@@ -56,6 +56,12 @@ impl Registry {
         self
     }
 
+    /// [`otherwise`](Self::otherwise), for a handler that is shared.
+    pub fn otherwise_shared(&mut self, handler: &Arc<dyn Handler>) -> &mut Self {
+        self.otherwise = Some(Arc::clone(handler));
+        self
+    }
+
     /// Whether a call that has no handler of its own is answered by [another one](Self::otherwise).
     pub fn has_otherwise(&self) -> bool {
         self.otherwise.is_some()

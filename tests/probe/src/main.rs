@@ -6,6 +6,8 @@
 mod callers;
 mod chmod;
 mod handover;
+mod mounts;
+mod statmount;
 mod work;
 
 use std::path::PathBuf;
@@ -86,6 +88,11 @@ enum Command {
         /// How many times
         count: Option<u64>,
     },
+    /// Mounts and unmounts, and says what each call returned
+    Mounts {
+        /// One a line: `mount`, `umount`, `new`, `table` or `stat`
+        steps: String,
+    },
     /// Does what programs in Rust do all day: threads, a channel, a socket, a file, a child
     Work {
         /// Be the child
@@ -106,6 +113,7 @@ fn main() -> anyhow::Result<()> {
         Command::KillCallers { children } => callers::kill(children),
         Command::StopCallers { times } => callers::stop_and_continue(times),
         Command::Spin { count } => callers::spin(count),
+        Command::Mounts { steps } => mounts::carry_out(&steps),
         Command::Work { child } => work::run(child),
         Command::Pause => loop {
             std::thread::sleep(Duration::from_secs(3600));

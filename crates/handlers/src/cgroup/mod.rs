@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 pub(crate) use freezer::Freezer;
 pub(crate) use memory::Usage;
+pub(crate) use places::is_init;
 
 /// A tree of cgroups.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

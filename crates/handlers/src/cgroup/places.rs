@@ -59,16 +59,30 @@ impl Places {
     }
 }
 
+/// Whether `init` is the init of the container of which thread `tid` has made a call; see [`Places::of_container`].
+/// One whose place has the agent in it as well is told by its pid namespace only.
+pub(crate) fn is_init(proc: &Path, init: u32, tid: u32) -> bool {
+    let places = |task: &str| Places::read(proc, task);
+    let (Ok(inits), Ok(callers), Ok(ours)) =
+        (places(&init.to_string()), places(&tid.to_string()), places("self"))
+    else {
+        return false;
+    };
+    is_first_of(proc, init, tid) || (inits.contain(&callers) && !inits.contain(&ours))
+}
+
 fn is_init_of(proc: &Path, init: u32, tid: u32, inits: &Places, callers: &Places) -> bool {
+    inits.contain(callers) || is_first_of(proc, init, tid)
+}
+
+/// Whether it is the first process of the pid namespace that `tid` is in.
+fn is_first_of(proc: &Path, init: u32, tid: u32) -> bool {
     let namespace = |task: u32| {
         let data = std::fs::metadata(proc.join(task.to_string()).join("ns/pid")).ok()?;
         Some((data.dev(), data.ino()))
     };
-    let is_first = || {
-        let theirs = namespace(tid);
-        theirs.is_some() && theirs == namespace(init) && innermost_pid(proc, init) == Some(1)
-    };
-    inits.contain(callers) || is_first()
+    let theirs = namespace(tid);
+    theirs.is_some() && theirs == namespace(init) && innermost_pid(proc, init) == Some(1)
 }
 
 /// A process's id in its own pid namespace (`NSpid`, `proc_pid_status(5)`); `None` for one of ours.

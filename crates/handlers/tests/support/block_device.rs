@@ -39,9 +39,9 @@ impl BlockDevice {
         let folder = tempfile::tempdir_in("/tmp").unwrap();
         let mut make = Command::new("sh");
         make.args(["-c", MAKE, "make"]).arg(folder.path()).arg(content);
-        let made = make.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").output().unwrap();
-        assert!(made.status.success(), "no ext4 on a loop device can be made here: {made:?}");
-        Self { name: String::from_utf8(made.stdout).unwrap().trim().to_owned(), _folder: folder }
+        let output = make.env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").output().unwrap();
+        assert!(output.status.success(), "no ext4 on a loop device can be made here: {output:?}");
+        Self { name: String::from_utf8(output.stdout).unwrap().trim().to_owned(), _folder: folder }
     }
 
     /// Its number.
