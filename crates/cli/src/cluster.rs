@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use anyhow::Context;
+use seccomp_agent_agent::ResolveError;
 use seccomp_agent_kuberesolver::{Identity, Pods, connect, node_name, watch};
 use seccomp_agent_registry::{Container, Pod};
 
@@ -15,7 +16,7 @@ pub(crate) struct Cluster {
 
 impl Cluster {
     /// Follows the pods of the node of this name, or of the node that this seems to be. Without credentials for an API
-    /// server, what annotations say has to be enough. Takes a tokio runtime.
+    /// server, what annotations say has to be enough: where it is not, containers cannot be resolved. Takes a tokio runtime.
     pub(crate) async fn follow(node: Option<&str>) -> anyhow::Result<Self> {
         let node = node.map(str::to_owned).or_else(node_name);
         let node = node.context("what is this node called? --node-name or NODE_NAME has to say")?;
@@ -35,13 +36,26 @@ impl Cluster {
         Ok(Self { pods, is_followed })
     }
 
-    /// The container's pod, if it is known. Where it `must` be, and there is one, waits until it is.
-    pub(crate) async fn pod_of(&self, container: &Container, must: bool) -> Option<Arc<Pod>> {
-        let identity = Identity::of(container).or_by_cgroup(container.pid.max(container.init_pid));
+    /// The container's pod, if it is known. Where it `must` be, and there is one, waits until it is; fails where nobody
+    /// is there to tell of it.
+    pub(crate) async fn pod_of(
+        &self,
+        container: &Container,
+        must: bool,
+    ) -> Result<Option<Arc<Pod>>, ResolveError> {
+        let said = Identity::of(container);
+        let pid = if container.pid == 0 { container.init_pid } else { container.pid };
+        // The kernel may have it wait for a lock that containers contend for.
+        let identity = tokio::task::spawn_blocking(move || said.by_cgroup(pid)).await?;
         let pod = match self.pods.find(&identity) {
             Some(pod) => pod,
-            None if must && self.is_followed && identity.is_of_a_pod() => self.pods.wait_for(&identity).await,
-            None => return None,
+            None if !must || !identity.is_of_a_pod() => return Ok(None),
+            None if self.is_followed => self.pods.wait_for(&identity).await,
+            None => {
+                return Err(
+                    "the policy asks what only the API server knows of a pod, and none is known".into()
+                );
+            }
         };
         let role = identity.container.as_ref().and_then(|name| pod.containers.get(name));
         tracing::info!(
@@ -54,6 +68,6 @@ impl Cluster {
             exec = container.is_exec(),
             "pod found"
         );
-        Some(pod)
+        Ok(Some(pod))
     }
 }

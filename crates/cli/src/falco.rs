@@ -1,32 +1,38 @@
 //! Falco, told of the calls of those containers that the policy says it of.
 
 use std::path::{Path, PathBuf};
-use std::sync::OnceLock;
+use std::sync::{Mutex, PoisonError};
 
 use seccomp_agent_falco::{DEFAULT_SOCKET, Falco, Workload};
 use seccomp_agent_handlers::AnyCall;
 use seccomp_agent_kuberesolver::Identity;
 use seccomp_agent_registry::{Container, Registry};
 
+/// The longest name of a pod (RFC 1123).
+const MAX_NAME: usize = 253;
+
 /// The connection to Falco's plugin: there from the first container on whose calls it is told of.
 pub(crate) struct Plugin {
     socket: PathBuf,
-    connection: OnceLock<Option<Falco>>,
+    connection: Mutex<Option<Falco>>,
 }
 
 impl Plugin {
     /// The plugin that listens here.
     pub(crate) fn at(socket: &Path) -> Self {
-        Self { socket: socket.to_owned(), connection: OnceLock::new() }
+        Self { socket: socket.to_owned(), connection: Mutex::default() }
     }
 
     /// Tells it of every notified call of `container`, those included that nobody answers.
     pub(crate) fn attach(&self, container: &Container, registry: &mut Registry) {
-        let Some(falco) = self.connection.get_or_init(|| start(&self.socket)) else { return };
+        let mut connection = self.connection.lock().unwrap_or_else(PoisonError::into_inner);
+        // One that could not be had is asked for again by the next container.
+        let Some(falco) = connection.take().or_else(|| start(&self.socket)) else { return };
         if !registry.has_otherwise() {
             registry.otherwise(AnyCall::Continue);
         }
         registry.layer(&falco.layer(workload(container)));
+        *connection = Some(falco);
     }
 }
 
@@ -53,11 +59,10 @@ fn workload(container: &Container) -> Workload {
         Some(pod) => (Some(pod.namespace.clone()), Some(pod.name.clone())),
         None => (said.namespace, said.pod),
     };
-    Workload {
-        namespace: namespace.unwrap_or_default(),
-        pod: pod.unwrap_or_default(),
-        container: said.container.unwrap_or_default(),
-    }
+    // The kubelet's names have no more; annotations can.
+    let cut =
+        |name: Option<String>| name.map(|name| name.chars().take(MAX_NAME).collect()).unwrap_or_default();
+    Workload { namespace: cut(namespace), pod: cut(pod), container: cut(said.container) }
 }
 
 #[cfg(test)]

@@ -50,9 +50,9 @@ impl CurrentPolicy {
         self.0.borrow().asks_for_runtime()
     }
 
-    /// Whether it looks at what only the cluster knows of a pod.
-    pub(crate) fn asks_for_pod(&self) -> bool {
-        self.0.borrow().asks_for_pod()
+    /// Whether it looks at what only the cluster knows of the container's pod.
+    pub(crate) fn asks_for_pod(&self, container: &Container) -> bool {
+        self.0.borrow().asks_for_pod(container)
     }
 
     /// What `container` gets. Says in the log which rule it is and what was asked for in vain.

@@ -72,10 +72,10 @@ impl Configured {
     }
 
     /// Whether what only the cluster knows of a pod matters.
-    fn asks_for_pod(&self) -> bool {
+    fn asks_for_pod(&self, container: &Container) -> bool {
         match (&self.handlers, &self.recorded) {
-            (Handlers::Policy(policy), _) => policy.asks_for_pod(),
-            (_, Some(Recorded { asking, .. })) => asking.asks_for_pod(),
+            (Handlers::Policy(policy), _) => policy.asks_for_pod(container),
+            (_, Some(Recorded { asking, .. })) => asking.asks_for_pod(container),
             _ => false,
         }
     }
@@ -130,7 +130,7 @@ impl Resolver for Configured {
         };
         Box::pin(async move {
             let mut known = container.clone();
-            known.pod = cluster.pod_of(container, self.asks_for_pod()).await;
+            known.pod = cluster.pod_of(container, self.asks_for_pod(container)).await?;
             self.registry(&known).map(Arc::new)
         })
     }

@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 
 use seccomp_agent_registry::{Call, Handler, Layer, Verdict};
 
@@ -10,11 +11,13 @@ use crate::publisher::Falco;
 pub struct FalcoLayer {
     falco: Falco,
     workload: Arc<Workload>,
+    /// How many of its events wait.
+    waiting: Arc<AtomicUsize>,
 }
 
 impl FalcoLayer {
     pub(crate) fn new(falco: Falco, workload: Workload) -> Self {
-        Self { falco, workload: Arc::new(workload) }
+        Self { falco, workload: Arc::new(workload), waiting: Arc::default() }
     }
 }
 
@@ -31,7 +34,7 @@ struct Told {
 
 impl Handler for Told {
     fn handle(&self, call: &Call<'_>) -> Verdict {
-        self.to.falco.publish(|| PublishEventRequest::of(call, &self.to.workload));
+        self.to.falco.publish(&self.to.waiting, || PublishEventRequest::of(call, &self.to.workload));
         self.handler.handle(call)
     }
 

@@ -151,6 +151,6 @@ fn no_call_waits_for_a_falco_that_is_away_or_mute() {
         for _ in 0..20_000 {
             assert_eq!(registry.answer(&Call::new(&notification, &container)), Verdict::Return(7));
         }
-        assert!(falco.left_out() > 0, "{socket:?}: a queue without end");
+        assert!(falco.left_out() >= 20_000 - 300, "{socket:?}: one container fills the queue");
     }
 }

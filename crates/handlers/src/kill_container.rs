@@ -43,7 +43,8 @@ enum KillError {
 impl Handler for KillContainer {
     fn handle(&self, call: &Call<'_>) -> Verdict {
         match kill(call) {
-            Ok(()) => {
+            Ok(false) => Verdict::Errno(Errno::PERM),
+            Ok(true) => {
                 call.note(|noted| {
                     noted.because("its container is killed for it").notice = Notice::Alert;
                 });
@@ -72,7 +73,8 @@ impl Handler for KillContainer {
     }
 }
 
-fn kill(call: &Call<'_>) -> Result<(), KillError> {
+/// Whether it was killed: not where the caller has gone meanwhile.
+fn kill(call: &Call<'_>) -> Result<bool, KillError> {
     let (tid, pid) = (call.tid(), call.container().init_pid);
     if tid == 0 {
         return Err(KillError::Invisible);
@@ -85,7 +87,8 @@ fn kill(call: &Call<'_>) -> Result<(), KillError> {
     }
     // A caller that has gone may have had its number taken over by one of another container.
     if !call.is_valid() {
-        return Ok(());
+        return Ok(false);
     }
-    pidfd_send_signal(&init, Signal::KILL).map_err(|source| KillError::Kill { pid, source })
+    pidfd_send_signal(&init, Signal::KILL).map_err(|source| KillError::Kill { pid, source })?;
+    Ok(true)
 }

@@ -13,6 +13,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use nix::mount::MsFlags;
 use rustix::fs::{CWD, FileType, Mode, OFlags, RenameFlags, makedev, mknodat, openat, renameat_with};
 use rustix::io::Errno;
+use rustix::mount::{OpenTreeFlags, open_tree};
 use rustix::thread::CapabilitySet;
 use seccomp_agent_handlers::{FileSystem, Mount};
 use seccomp_agent_registry::Registry;
@@ -410,13 +411,22 @@ fn nothing_propagates_to_the_host() {
 fn a_caller_in_the_agents_own_mount_namespace_mounts_nothing() {
     let folder = tempfile::tempdir_in("/tmp").unwrap();
     let at = folder.path().to_str().unwrap().to_owned();
-    let body = move || (mount("x", &at, "tmpfs", NONE, ""), mount("/usr", &at, "", BIND, ""));
+    let clone = || {
+        let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC;
+        open_tree(CWD, "/usr", flags).map(drop)
+    };
+    let body = move || (mount("x", &at, "tmpfs", NONE, ""), mount("/usr", &at, "", BIND, ""), clone());
     let transform = || {
         let root = kind("root");
         Kind { capabilities: root.capabilities - CapabilitySet::SYS_ADMIN, ..root }.take_credentials();
     };
-    let said = support::run(Some(registry()), transform, body);
-    assert_eq!(said, (Err(Errno::PERM), Err(Errno::PERM)));
+    let mut registry = registry();
+    registry.on("open_tree", Mount::granting(FileSystem::ALL).with_binds()).unwrap();
+    let registry = support::audit::audited(registry);
+    let (said, records) = support::audit::record(|| support::run(Some(registry), transform, body));
+    assert_eq!(said, (Err(Errno::PERM), Err(Errno::PERM), Err(Errno::PERM)));
+    let why = ("why", "the caller is in the agent's own mount namespace");
+    assert_eq!((records.count(&[why]), records.count(&[why, ("syscall", "open_tree")])), (3, 1));
 }
 
 #[test]

@@ -1,28 +1,27 @@
 //! Whose pod a cgroup belongs to: pure, so that it can be tested on the paths of every driver.
 
-/// The UIDs of the pods that a process belongs to by the paths in its `/proc/PID/cgroup` (`cgroups(7)`), the innermost
-/// first: a node in a container has pods in a pod.
+/// The UID of the pod that a process belongs to, by the paths in its `/proc/PID/cgroup` (`cgroups(7)`): the outermost,
+/// for below its own cgroup a container may be free to make others, of any name. What the agent's own paths have in
+/// them, `ours`, does not count: it is the pod of a node that runs in a pod, or the agent's.
 ///
 /// The kubelet's cgroups are called `pod<UID>`, below `kubepods` (driver cgroupfs), or `kubepods-…pod<UID>.slice`, with
 /// underscores in the UID (driver systemd).
 ///
 /// ```
 /// let paths = "0::/kubepods/burstable/pod4b5c1d2e-0000-4000-8000-00000000000a/0a1b\n";
-/// let uids = seccomp_agent_kuberesolver::pod_uids(paths);
-/// assert_eq!(uids, ["4b5c1d2e-0000-4000-8000-00000000000a"]);
+/// let uid = seccomp_agent_kuberesolver::pod_uid(paths, "0::/system.slice/seccomp-agent.service\n");
+/// assert_eq!(uid.as_deref(), Some("4b5c1d2e-0000-4000-8000-00000000000a"));
 /// ```
-pub fn pod_uids(paths: &str) -> Vec<String> {
-    let mut uids: Vec<String> = Vec::new();
-    for line in paths.lines() {
-        // ID:CONTROLLERS:PATH, and a path may have colons.
-        let Some(path) = line.splitn(3, ':').nth(2) else { continue };
-        for uid in path.rsplit('/').filter_map(uid) {
-            if !uids.contains(&uid) {
-                uids.push(uid);
-            }
-        }
-    }
-    uids
+pub fn pod_uid(paths: &str, ours: &str) -> Option<String> {
+    let outer: Vec<_> = uids(ours).collect();
+    uids(paths).find(|uid| !outer.contains(uid))
+}
+
+/// All that are in the paths, of each the outermost first.
+fn uids(paths: &str) -> impl Iterator<Item = String> {
+    // ID:CONTROLLERS:PATH, and a path may have colons.
+    let paths = paths.lines().filter_map(|line| line.splitn(3, ':').nth(2));
+    paths.flat_map(|path| path.split('/').filter_map(uid))
 }
 
 /// The UID that a cgroup's name has in it.
@@ -57,45 +56,49 @@ mod tests {
     fn each_drivers_paths_tell_the_pod() {
         let underscored = UID.replace('-', "_");
         for (paths, expected) in [
-            (format!("0::/kubepods/besteffort/pod{UID}/c"), vec![UID]),
-            (format!("0::/kubepods/pod{UID}/c"), vec![UID]),
+            (format!("0::/kubepods/besteffort/pod{UID}/c"), Some(UID)),
+            (format!("0::/kubepods/pod{UID}/c"), Some(UID)),
             (
                 format!(
                     "12:pids:/kubepods/burstable/pod{UID}/c\n1:name=systemd:/kubepods/burstable/pod{UID}/c\n0::/"
                 ),
-                vec![UID],
+                Some(UID),
             ),
             (
                 format!(
                     "0::/kubepods.slice/kubepods-burstable.slice/kubepods-burstable-pod{underscored}.slice/cri-containerd-0a1b.scope"
                 ),
-                vec![UID],
+                Some(UID),
             ),
-            (format!("0::/kubepods.slice/kubepods-pod{underscored}.slice/crio-0a1b.scope"), vec![UID]),
+            (format!("0::/kubepods.slice/kubepods-pod{underscored}.slice/crio-0a1b.scope"), Some(UID)),
             // containerd with driver cgroupfs below a kubelet with driver systemd.
             (
                 format!(
                     "11:cpu:/system.slice/containerd.service/kubepods-burstable-pod{underscored}.slice:cri-containerd:0a1b"
                 ),
-                vec![UID],
+                Some(UID),
             ),
-            (
-                format!("0::/kubepods/pod{OUTER}/node/kubelet/kubepods/besteffort/pod{UID}/c"),
-                vec![UID, OUTER],
-            ),
+            (format!("0::/kubepods/pod{OUTER}/node/kubelet/kubepods/besteffort/pod{UID}/c"), Some(UID)),
             (
                 format!(
                     "0::/kubepods.slice/kubepods-pod{}.slice/x.scope/kubelet.slice/kubepods.slice/kubepods-besteffort.slice/kubepods-besteffort-pod{underscored}.slice/y.scope",
                     OUTER.replace('-', "_")
                 ),
-                vec![UID, OUTER],
+                Some(UID),
             ),
-            (format!("0::/kubepods/burstable/pod{STATIC}/c"), vec![STATIC]),
-            ("0::/user.slice/podman-4.scope/container".to_owned(), vec![]),
-            ("0::/kubepods/podx/c\n0::/pod\n\n::".to_owned(), vec![]),
-            (format!("0::/evil-pod{underscored}.slice/c"), vec![]),
+            (format!("0::/kubepods/burstable/pod{STATIC}/c"), Some(STATIC)),
+            ("0::/user.slice/podman-4.scope/container".to_owned(), None),
+            ("0::/kubepods/podx/c\n0::/pod\n\n::".to_owned(), None),
+            (format!("0::/evil-pod{underscored}.slice/c"), None),
         ] {
-            assert_eq!(pod_uids(&paths), expected, "{paths}");
+            let ours = format!("0::/kubepods/pod{OUTER}/node/kubelet/agent");
+            assert_eq!(pod_uid(&paths, &ours).as_deref(), expected, "{paths}");
         }
+    }
+
+    #[test]
+    fn what_a_container_makes_below_its_own_cgroup_does_not_count() {
+        let paths = format!("0::/kubepods/burstable/pod{UID}/c/pod{OUTER}/x");
+        assert_eq!(pod_uid(&paths, "0::/\n").as_deref(), Some(UID));
     }
 }

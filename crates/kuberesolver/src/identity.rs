@@ -2,7 +2,7 @@
 
 use seccomp_agent_registry::{Container, Role};
 
-use crate::cgroup::pod_uids;
+use crate::cgroup::pod_uid;
 
 /// What is known of a container's place in its pod without asking anybody.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -12,8 +12,8 @@ pub struct Identity {
     pub namespace: Option<String>,
     /// The pod's name.
     pub pod: Option<String>,
-    /// The pod's UID; of several, as in a node that is itself a pod, the innermost first.
-    pub pod_uids: Vec<String>,
+    /// The pod's UID.
+    pub pod_uid: Option<String>,
     /// The container's name in the pod.
     pub container: Option<String>,
     /// That it is the pod's sandbox, where the runtime says so.
@@ -33,36 +33,35 @@ const KIND: &[&str] = &["io.kubernetes.cri.container-type", "io.kubernetes.cri-o
 impl Identity {
     /// What the runtime's annotations say.
     pub fn of(container: &Container) -> Self {
-        let said = |keys: &[&str]| {
-            let value = keys.iter().find_map(|key| container.annotations.get(*key));
-            value.filter(|value| !value.is_empty()).cloned()
-        };
+        let said =
+            |keys: &[&str]| container.annotation(keys).filter(|value| !value.is_empty()).map(str::to_owned);
         let role = said(KIND).filter(|kind| kind == "sandbox").map(|_| Role::Sandbox);
         // The kubelet labels the sandbox of dockershim and CRI-O so.
-        let container = said(CONTAINER).filter(|name| name != "POD");
-        Self {
-            namespace: said(NAMESPACE),
-            pod: said(POD),
-            pod_uids: said(UID).into_iter().collect(),
-            container,
-            role,
-        }
+        let name = said(CONTAINER).filter(|name| name != "POD");
+        Self { namespace: said(NAMESPACE), pod: said(POD), pod_uid: said(UID), container: name, role }
     }
 
-    /// The same, with what the cgroup of one of its processes adds where annotations say no UID.
+    /// The same, with what the cgroups of one of its processes say, if they say anything: an author of a pod may write
+    /// annotations, but no container leaves the cgroup of its pod. Reads files; blocks for as long as that takes.
+    ///
+    /// The process is that of this number in the agent's own pid namespace.
     #[must_use]
-    pub fn or_by_cgroup(mut self, pid: u32) -> Self {
-        if self.pod_uids.is_empty() && pid != 0 {
-            // A process that is gone, or not to be seen from here, tells nothing.
-            let paths = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
-            self.pod_uids = pod_uids(&paths);
+    pub fn by_cgroup(mut self, pid: u32) -> Self {
+        if pid == 0 {
+            return self;
+        }
+        // A process that is gone, or not to be seen from here, tells nothing.
+        let paths =
+            |process: &str| std::fs::read_to_string(format!("/proc/{process}/cgroup")).unwrap_or_default();
+        if let Some(uid) = pod_uid(&paths(&pid.to_string()), &paths("self")) {
+            self.pod_uid = Some(uid);
         }
         self
     }
 
     /// Whether there is a pod that it belongs to, known or not.
-    pub fn is_of_a_pod(&self) -> bool {
-        !self.pod_uids.is_empty() || (self.namespace.is_some() && self.pod.is_some())
+    pub const fn is_of_a_pod(&self) -> bool {
+        self.pod_uid.is_some() || (self.namespace.is_some() && self.pod.is_some())
     }
 }
 
@@ -82,7 +81,7 @@ mod tests {
         let expected = Identity {
             namespace: Some("shop".into()),
             pod: Some("web-0".into()),
-            pod_uids: vec!["u-1".into()],
+            pod_uid: Some("u-1".into()),
             container: Some("nginx".into()),
             role: None,
         };
@@ -122,12 +121,15 @@ mod tests {
     #[test]
     fn what_no_runtime_has_said_is_asked_of_the_cgroup() {
         assert!(!of(&[("io.container.manager", "libpod")]).is_of_a_pod());
-        assert!(!of(&[]).or_by_cgroup(0).is_of_a_pod());
-        // Our own process is in no pod, or in that of the build.
-        let ours = of(&[]).or_by_cgroup(std::process::id());
-        let paths = std::fs::read_to_string("/proc/self/cgroup").unwrap();
-        assert_eq!(ours.pod_uids, pod_uids(&paths));
-        let said = of(&[("io.kubernetes.pod.uid", "u-1")]).or_by_cgroup(std::process::id());
-        assert_eq!(said.pod_uids, ["u-1"]);
+        assert!(!of(&[]).by_cgroup(0).is_of_a_pod());
+        // Our own process is in no pod, or in that of the build, which does not count.
+        let said = of(&[("io.kubernetes.pod.uid", "u-1")]).by_cgroup(std::process::id());
+        assert_eq!(said.pod_uid.as_deref(), Some("u-1"));
+    }
+
+    #[test]
+    fn runtimes_that_contradict_each_other_say_nothing() {
+        let forged = of(&[("io.kubernetes.cri.sandbox-uid", "victim"), ("io.kubernetes.pod.uid", "u-1")]);
+        assert_eq!(forged.pod_uid, None);
     }
 }

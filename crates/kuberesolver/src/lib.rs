@@ -6,7 +6,7 @@
 //! container to its pod is a look into a table:
 //!
 //! 1. [`Identity::of`] reads what the runtime's annotations say (containerd, CRI-O, podman);
-//! 2. where they do not say the pod's UID, the path of the container's cgroup does ([`pod_uids`]);
+//! 2. whatever they say of the pod's UID, the path of the container's cgroup knows better ([`pod_uid`]);
 //! 3. [`Pods::find`] looks for the pod by its UID, else by its name.
 //!
 //! No notification ever waits for the API server. A new container does where a policy asks what only the API server
@@ -32,7 +32,7 @@ mod pod;
 mod pods;
 mod watch;
 
-pub use cgroup::pod_uids;
+pub use cgroup::pod_uid;
 pub use identity::Identity;
 pub use manifest::{FetchError, ManifestError, fetch, parse_manifest};
 pub use pods::Pods;

@@ -10,6 +10,10 @@ use seccomp_agent_registry::{Owner, Pod, PodContainer, Role};
 const REQUESTS: &str = "seccomp-agent/";
 /// Where the kubelet writes the UID of a static pod into its mirror.
 const STATIC_UID: &str = "kubernetes.io/config.hash";
+/// Where it writes it again, by which a mirror is known.
+const MIRROR: &str = "kubernetes.io/config.mirror";
+/// How many characters a request may have. What makes sense has less.
+const MAX_REQUEST: usize = 4096;
 /// The label by which a `ReplicaSet` of a Deployment is told from those of its other versions.
 const TEMPLATE_HASH: &str = "pod-template-hash";
 
@@ -22,13 +26,23 @@ pub(crate) fn kept(pod: ApiPod) -> Option<Pod> {
     let mut kept = Pod::default();
     kept.name = name?;
     kept.namespace = namespace?;
-    kept.uid = annotations.get(STATIC_UID).cloned().or(uid)?;
+    kept.uid = static_uid(&annotations, owner.as_ref()).or(uid)?;
     kept.owner = owner.map(|owner| lasting(owner, &labels));
     kept.service_account.clone_from(&spec.service_account_name);
     kept.containers = containers(spec, pod.status.unwrap_or_default());
-    kept.annotations = annotations.into_iter().filter(|(key, _)| key.starts_with(REQUESTS)).collect();
+    let asks = |key: &str, value: &str| key.starts_with(REQUESTS) && value.len() <= MAX_REQUEST;
+    kept.annotations = annotations.into_iter().filter(|(key, value)| asks(key, value)).collect();
     kept.labels = labels;
     Some(kept)
+}
+
+/// The UID that the kubelet has given a static pod: a hash, which no UID of the API server looks like, so that whoever
+/// writes such annotations takes the place of nobody else's pod.
+fn static_uid(annotations: &BTreeMap<String, String>, owner: Option<&OwnerReference>) -> Option<String> {
+    let hash = annotations.get(STATIC_UID)?;
+    let is_hash = hash.len() == 32 && hash.bytes().all(|byte| byte.is_ascii_hexdigit());
+    let is_mirror = annotations.get(MIRROR) == Some(hash) && owner.is_some_and(|owner| owner.kind == "Node");
+    (is_hash && is_mirror).then(|| hash.clone())
 }
 
 /// Who stays when versions and times change.
@@ -127,9 +141,17 @@ mod tests {
         assert_eq!(kept.containers["nginx"].image_id.as_deref(), Some("nginx@sha256:00"));
         assert_eq!(kept.containers["setup"].image_id, None);
 
+        let hash = "0123456789abcdef0123456789abcdef";
         let mut mirror = pod;
-        mirror.metadata.annotations = Some([(STATIC_UID.to_owned(), "hash".to_owned())].into());
-        assert_eq!(super::kept(mirror).unwrap().uid, "hash");
+        let annotations = |value: &str| [STATIC_UID, MIRROR].map(|key| (key.to_owned(), value.to_owned()));
+        mirror.metadata.annotations = Some(annotations(hash).into());
+        assert_eq!(super::kept(mirror.clone()).unwrap().uid, "u-1", "made by no node");
+        let node =
+            OwnerReference { kind: "Node".into(), controller: Some(true), ..OwnerReference::default() };
+        mirror.metadata.owner_references = Some(vec![node]);
+        assert_eq!(super::kept(mirror.clone()).unwrap().uid, hash);
+        mirror.metadata.annotations = Some(annotations("4b5c1d2e-1111-4222-8333-44445555666a").into());
+        assert_eq!(super::kept(mirror).unwrap().uid, "u-1", "the UID of another pod");
         assert_eq!(super::kept(ApiPod::default()), None);
     }
 }

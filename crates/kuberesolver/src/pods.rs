@@ -30,14 +30,12 @@ impl Pods {
     /// The pod that this identity means, if it is known.
     pub fn find(&self, identity: &Identity) -> Option<Arc<Pod>> {
         let table = self.table();
-        let by_uid = identity.pod_uids.iter().find_map(|uid| table.by_uid.get(uid));
-        let by_name = || {
-            // A pod of that name, but with another UID, is an earlier or a later one.
-            let unknown = identity.pod_uids.is_empty();
-            let key = (identity.namespace.clone()?, identity.pod.clone()?);
-            table.by_name.get(&key).filter(|_| unknown)
+        // A pod of that name, but with another UID, is an earlier or a later one.
+        let found = match &identity.pod_uid {
+            Some(uid) => table.by_uid.get(uid),
+            None => table.by_name.get(&(identity.namespace.clone()?, identity.pod.clone()?)),
         };
-        by_uid.or_else(by_name).cloned()
+        found.cloned()
     }
 
     /// Waits until the pod that this identity means is known. For ever, if it never is: whoever asks has a deadline.
@@ -83,7 +81,7 @@ impl Pods {
     pub(crate) fn list(&self, pod: Pod) {
         // It is there, whatever the rest of the list says.
         self.put(pod.clone());
-        if let Some(listed) = &mut self.table().listed {
+        if let Some(listed) = self.table().listed.as_mut().filter(|listed| listed.len() < MAX_PODS) {
             listed.push(pod);
         }
     }
@@ -127,14 +125,26 @@ impl Table {
             );
             return;
         }
+        let taken = self.by_uid.get(&pod.uid);
+        if taken.is_some_and(|other| (&other.namespace, &other.name) != (&pod.namespace, &pod.name)) {
+            tracing::warn!(
+                namespace = pod.namespace,
+                pod = pod.name,
+                "a pod with the UID of another is not kept"
+            );
+            return;
+        }
         let pod = Arc::new(pod);
         self.by_name.insert((pod.namespace.clone(), pod.name.clone()), Arc::clone(&pod));
         self.by_uid.insert(pod.uid.clone(), pod);
     }
 
     fn remove(&mut self, pod: &Pod) {
-        self.by_uid.remove(&pod.uid);
         let name = (pod.namespace.clone(), pod.name.clone());
+        let is_it = |known: &Arc<Pod>| (&known.namespace, &known.name) == (&pod.namespace, &pod.name);
+        if self.by_uid.get(&pod.uid).is_some_and(is_it) {
+            self.by_uid.remove(&pod.uid);
+        }
         // A new one may have its name already.
         if self.by_name.get(&name).is_some_and(|known| known.uid == pod.uid) {
             self.by_name.remove(&name);
@@ -152,28 +162,41 @@ mod tests {
         pod
     }
 
-    fn identity(name: &str, uids: &[&str]) -> Identity {
+    fn identity(name: &str, uid: Option<&str>) -> Identity {
         Identity {
             namespace: Some("shop".into()),
             pod: Some(name.into()),
-            pod_uids: uids.iter().map(|uid| (*uid).to_owned()).collect(),
+            pod_uid: uid.map(str::to_owned),
             ..Identity::default()
         }
     }
 
-    fn found(pods: &Pods, name: &str, uids: &[&str]) -> Option<String> {
-        pods.find(&identity(name, uids)).map(|pod| pod.uid.clone())
+    fn found(pods: &Pods, name: &str, uid: Option<&str>) -> Option<String> {
+        pods.find(&identity(name, uid)).map(|pod| pod.uid.clone())
     }
 
     #[test]
     fn a_pod_is_found_by_uid_and_without_one_by_name() {
         let pods = Pods::default();
         pods.put(pod("web-0", "1"));
-        assert_eq!(found(&pods, "web-0", &["1"]).as_deref(), Some("1"));
-        assert_eq!(found(&pods, "x", &["9", "1"]).as_deref(), Some("1"));
-        assert_eq!(found(&pods, "web-0", &[]).as_deref(), Some("1"));
-        assert_eq!(found(&pods, "web-0", &["2"]), None, "an earlier pod of that name");
-        assert_eq!(found(&pods, "web-1", &[]), None);
+        assert_eq!(found(&pods, "web-0", Some("1")).as_deref(), Some("1"));
+        assert_eq!(found(&pods, "x", Some("1")).as_deref(), Some("1"));
+        assert_eq!(found(&pods, "web-0", None).as_deref(), Some("1"));
+        assert_eq!(found(&pods, "web-0", Some("2")), None, "an earlier pod of that name");
+        assert_eq!(found(&pods, "web-1", None), None);
+    }
+
+    #[test]
+    fn no_pod_takes_the_uid_of_another() {
+        let pods = Pods::default();
+        pods.put(pod("victim", "1"));
+        pods.put(pod("thief", "1"));
+        assert_eq!(
+            pods.find(&identity("x", Some("1"))).map(|pod| pod.name.clone()).as_deref(),
+            Some("victim")
+        );
+        pods.remove(&pod("thief", "1"));
+        assert_eq!(found(&pods, "victim", Some("1")).as_deref(), Some("1"));
     }
 
     #[test]
@@ -182,8 +205,8 @@ mod tests {
         pods.put(pod("web-0", "1"));
         pods.put(pod("web-0", "2"));
         pods.remove(&pod("web-0", "1"));
-        assert_eq!(found(&pods, "web-0", &[]).as_deref(), Some("2"));
-        assert_eq!(found(&pods, "web-0", &["1"]), None);
+        assert_eq!(found(&pods, "web-0", None).as_deref(), Some("2"));
+        assert_eq!(found(&pods, "web-0", Some("1")), None);
     }
 
     #[test]
@@ -195,10 +218,10 @@ mod tests {
         pods.list(pod("stays", "2"));
         pods.list(pod("new", "3"));
         for (name, uid) in [("old", "1"), ("stays", "2"), ("new", "3")] {
-            assert_eq!(found(&pods, name, &[]).as_deref(), Some(uid));
+            assert_eq!(found(&pods, name, None).as_deref(), Some(uid));
         }
         pods.end_list();
-        assert_eq!((pods.len(), found(&pods, "old", &["1"])), (2, None));
+        assert_eq!((pods.len(), found(&pods, "old", Some("1"))), (2, None));
     }
 
     #[tokio::test]
@@ -206,7 +229,7 @@ mod tests {
         let pods = Pods::default();
         let waiting = tokio::spawn({
             let pods = pods.clone();
-            async move { pods.wait_for(&identity("late", &["7"])).await.uid.clone() }
+            async move { pods.wait_for(&identity("late", Some("7"))).await.uid.clone() }
         });
         for number in 0..3 {
             pods.put(pod("other", &number.to_string()));

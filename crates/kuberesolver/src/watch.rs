@@ -29,8 +29,9 @@ pub async fn connect() -> Result<Client, kube::Error> {
 /// Follows the pods of a node, for ever: where the API server is away or says no, it asks again, at growing intervals
 /// of up to a minute. Pods that are known stay known meanwhile.
 pub async fn watch(client: Client, node: &str, pods: Pods) {
-    // Those of other nodes would be of no use, and are not for this agent to see.
-    let of_this_node = Config::default().fields(&format!("spec.nodeName={node}"));
+    // Those of other nodes would be of no use, and are not for this agent to see; those that have ended make no calls.
+    let fields = format!("spec.nodeName={node},status.phase!=Succeeded,status.phase!=Failed");
+    let of_this_node = Config::default().fields(&fields);
     let events = watcher(Api::<ApiPod>::all(client), of_this_node).default_backoff();
     pin_mut!(events);
     let mut is_away = false;

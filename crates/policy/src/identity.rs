@@ -45,7 +45,7 @@ const IMAGE: [&str; 2] = ["io.kubernetes.cri.image-name", "io.kubernetes.cri-o.I
 
 /// What is known of a container: by its pod, where the cluster has told of that, else as far as the runtime says.
 pub(crate) fn identity(container: &Container) -> BTreeMap<Field, String> {
-    let annotation = |keys: &[&str]| keys.iter().find_map(|key| container.annotations.get(*key)).cloned();
+    let annotation = |keys: &[&str]| container.annotation(keys).map(str::to_owned);
     let named = ANNOTATIONS.iter().filter_map(|(field, keys)| Some((*field, annotation(keys)?)));
     let pid = (container.init_pid != 0).then(|| (Field::Pid, container.init_pid.to_string()));
     let pod = container.pod.iter();
@@ -55,17 +55,15 @@ pub(crate) fn identity(container: &Container) -> BTreeMap<Field, String> {
 
 /// What is known of a container in its pod.
 pub(crate) fn in_pod(container: &Container) -> Option<&PodContainer> {
-    let name = ANNOTATIONS.iter().find(|(field, _)| *field == Field::Container)?.1;
-    let name = name.iter().find_map(|key| container.annotations.get(*key))?;
-    container.pod.as_ref()?.containers.get(name)
+    let keys = ANNOTATIONS.iter().find(|(field, _)| *field == Field::Container)?.1;
+    container.pod.as_ref()?.containers.get(container.annotation(&keys)?)
 }
 
 /// The names that a container's image is known by, the most exact first.
 pub(crate) fn images(container: &Container) -> Vec<&str> {
     let in_pod = in_pod(container).into_iter();
     let in_pod = in_pod.flat_map(|known| known.image_id.iter().chain([&known.image]));
-    let annotated = IMAGE.iter().filter_map(|key| container.annotations.get(*key));
-    in_pod.chain(annotated).map(String::as_str).collect()
+    in_pod.map(String::as_str).chain(container.annotation(&IMAGE)).collect()
 }
 
 #[cfg(test)]
@@ -82,6 +80,25 @@ mod tests {
         container.annotations.insert("io.kubernetes.container.name".into(), "web".into());
         let expected = [(Field::Pod, "nginx"), (Field::Container, "web"), (Field::Pid, "7")];
         assert_eq!(identity(&container), expected.map(|(field, value)| (field, value.to_owned())).into());
+    }
+
+    #[test]
+    fn nobody_takes_another_name_by_the_annotations_of_another_runtime() {
+        let mut container = Container::named("c");
+        for (key, value) in [
+            // As CRI-O writes them.
+            ("io.kubernetes.pod.name", "web-0"),
+            ("io.kubernetes.container.name", "web"),
+            ("io.kubernetes.cri-o.ImageName", "nginx:1"),
+            // As the pod's author does, for the agent to find.
+            ("io.kubernetes.cri.sandbox-name", "payments-0"),
+            ("io.kubernetes.cri.container-name", "payments"),
+            ("io.kubernetes.cri.image-name", "payments:1"),
+        ] {
+            container.annotations.insert(key.into(), value.into());
+        }
+        assert_eq!(identity(&container), BTreeMap::new());
+        assert!(images(&container).is_empty());
     }
 
     #[test]

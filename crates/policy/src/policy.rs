@@ -168,9 +168,12 @@ impl Policy {
         self.records() || self.0.rules.iter().any(|rule| rule.r#match.asks_for_runtime())
     }
 
-    /// Whether it looks at what only the cluster knows of a container's pod: labels, service account, owner, annotations.
-    pub fn asks_for_pod(&self) -> bool {
-        self.0.rules.iter().any(|rule| rule.r#match.asks_for_pod() || rule.honour.asks_for_pod())
+    /// Whether it looks at what only the cluster knows of the container's pod: labels, service account, owner, the image
+    /// as it was resolved, the pod's annotations, and what the runtime has not said.
+    pub fn asks_for_pod(&self, container: &Container) -> bool {
+        let known = identity(container);
+        let asks = |rule: &Rule| rule.r#match.asks_for_pod(&known) || rule.honour.asks_for_pod();
+        self.0.rules.iter().any(asks)
     }
 
     /// Whether containers may be recorded.

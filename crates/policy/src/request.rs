@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::near::hint;
 
 /// What annotations that ask for something begin with.
-const PREFIX: &str = "seccomp-agent/";
+pub(crate) const PREFIX: &str = "seccomp-agent/";
 /// Requests that are looked at, of each kind. There are not so many keys; the rest is noise.
 const MAX_REQUESTS: usize = 64;
 

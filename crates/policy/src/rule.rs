@@ -8,7 +8,7 @@ use serde_saphyr::Spanned;
 
 use crate::grant::{Glob, Grants};
 use crate::identity::{Field, identity, images};
-use crate::request::{AnnotationKey, Key, MetadataKey, Source, metadata};
+use crate::request::{AnnotationKey, Key, MetadataKey, PREFIX, Source, metadata};
 use crate::watch::{ComplainRule, RecordRule};
 
 /// One rule.
@@ -93,9 +93,16 @@ impl Match {
         self.runtime.is_some()
     }
 
-    /// Whether it looks at what only the cluster knows of a pod.
-    pub(crate) fn asks_for_pod(&self) -> bool {
-        self.service_account.is_some() || self.owner.is_some() || !self.labels.is_empty()
+    /// Whether it looks at what only the cluster knows of the pod of a container of which this is known.
+    pub(crate) fn asks_for_pod(&self, known: &BTreeMap<Field, String>) -> bool {
+        let lacks = |pattern: &Option<Glob>, field| pattern.is_some() && !known.contains_key(&field);
+        self.service_account.is_some()
+            || self.owner.is_some()
+            || self.image.is_some()
+            || !self.labels.is_empty()
+            || self.annotations.keys().any(|key| key.starts_with(PREFIX))
+            || lacks(&self.namespace, Field::Namespace)
+            || lacks(&self.pod, Field::Pod)
     }
 
     /// Why `container` is none of the rule's; `None` if it is one.

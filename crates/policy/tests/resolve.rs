@@ -110,8 +110,15 @@ fn what_the_cluster_knows_of_a_pod_is_matched() {
         // Nobody is let in because nothing is known.
         let unknown = policy.resolve(&container("c")).unwrap().explanation.rule;
         assert_eq!(unknown, None, "{matcher}");
-        let only_the_cluster = ["labels", "service-account", "owner"].iter().any(|key| matcher.contains(key));
-        assert_eq!(policy.asks_for_pod(), only_the_cluster, "{matcher}");
+        // Of this container, everything else is said by its runtime.
+        let names = [
+            ("io.kubernetes.cri.sandbox-namespace", "shop"),
+            ("io.kubernetes.cri.sandbox-name", "web-0"),
+            ("io.kubernetes.cri.container-name", "nginx"),
+        ];
+        let is_said = matcher.contains("namespace");
+        assert_eq!(policy.asks_for_pod(&annotated(&names)), !is_said, "{matcher}");
+        assert!(policy.asks_for_pod(&container("c")), "{matcher}");
     }
 }
 
@@ -121,7 +128,7 @@ fn a_pods_annotations_ask_as_a_containers_do() {
         "version: 1\nrules: [{name: r, match: {}, honour: {annotations: [seccomp-agent/MOUNT_PROC]}}]",
     )
     .unwrap();
-    assert!(policy.asks_for_pod());
+    assert!(policy.asks_for_pod(&container("c")));
     let granted = |container: &Container| !policy.resolve(container).unwrap().explanation.handlers.is_empty();
     assert!(granted(&of_pod()) && !granted(&container("c")));
     let mut refusing = of_pod();

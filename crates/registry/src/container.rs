@@ -84,6 +84,14 @@ impl Container {
         self.kept.get_or_insert(make)
     }
 
+    /// What the runtime says in whichever of these annotations it uses for it. `None` where two that are there differ: a
+    /// pod's author writes annotations as well, and must not get in the runtime's stead.
+    pub fn annotation(&self, keys: &[&str]) -> Option<&str> {
+        let mut said = keys.iter().filter_map(|key| self.annotations.get(*key));
+        let first = said.next()?;
+        said.all(|other| other == first).then_some(first)
+    }
+
     /// Whether the listener is of a process that `exec` added, not of the container's init.
     pub fn is_exec(&self) -> bool {
         self.status == Status::Running

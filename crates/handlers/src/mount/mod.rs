@@ -109,7 +109,7 @@ impl Mount {
             return Ok(Verdict::Continue);
         }
         if mounter.namespace.is_ours()? {
-            return refuse(call, "the caller is in the agent's own mount namespace");
+            return refuse(call, ours::IN_OURS);
         }
         match (request.operation, granted) {
             (Operation::New, Some(grant)) => new::mount_new(call, &mounter, grant, &request),

@@ -57,6 +57,9 @@ pub(super) struct Ours {
     binding: Mutex<()>,
 }
 
+/// Why nothing is mounted.
+pub(super) const IN_OURS: &str = "the caller is in the agent's own mount namespace";
+
 /// How many mounts there are at once in a namespace that were made for its container. Each is in the kernel's memory
 /// for as long as the namespace is, and charged to nobody.
 const MAX_MOUNTS: usize = 512;
@@ -73,9 +76,13 @@ static ALL: Mutex<Vec<Weak<Ours>>> = Mutex::new(Vec::new());
 struct Kept(Mutex<Vec<Arc<Ours>>>);
 
 impl Ours {
-    /// Those in a caller's namespace, to be added to. ENOSPC if the listener has mounted in too many.
+    /// Those in a caller's namespace, to be added to: in none that the agent itself is in. ENOSPC if the listener has
+    /// mounted in too many.
     pub(super) fn of(call: &Call<'_>, mounter: &Mounter) -> Result<Arc<Self>, Failure> {
         let namespace = &mounter.namespace;
+        if namespace.is_ours()? {
+            return refuse(call, IN_OURS);
+        }
         let number = number(namespace)?;
         let kept = call.container().keep(Kept::default);
         let mut kept = locked(&kept.0);

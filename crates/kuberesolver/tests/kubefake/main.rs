@@ -35,7 +35,7 @@ fn identity(name: &str, uid: Option<&str>) -> Identity {
     let mut identity = Identity::default();
     identity.namespace = Some("shop".to_owned());
     identity.pod = Some(name.to_owned());
-    identity.pod_uids = uid.into_iter().map(str::to_owned).collect();
+    identity.pod_uid = uid.map(str::to_owned);
     identity
 }
 

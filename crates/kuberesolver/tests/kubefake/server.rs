@@ -179,7 +179,7 @@ fn own_address() -> SocketAddr {
 
 async fn answer(State(cluster): State<Cluster>, Query(asked): Query<BTreeMap<String, String>>) -> Response {
     let node = cluster.node;
-    let selector = format!("spec.nodeName={node}");
+    let selector = format!("spec.nodeName={node},status.phase!=Succeeded,status.phase!=Failed");
     if asked.get("fieldSelector") != Some(&selector) {
         return refusal(StatusCode::FORBIDDEN).into_response();
     }

@@ -13,7 +13,7 @@ use crate::emulate::Failure;
 use crate::mount::file_system::{FileSystem, FileSystemGrant};
 use crate::mount::layers::Layers;
 use crate::mount::mounter::Mounter;
-use crate::mount::ours::{Ours, number};
+use crate::mount::ours::{IN_OURS, Ours, number};
 use crate::mount::setting::Setting;
 
 /// The longest name of a file system, the NUL included: a page.
@@ -59,7 +59,7 @@ pub(super) fn open(call: &Call<'_>, table: &Table, grants: &[FileSystemGrant]) -
         noted.asks(format_args!("type={}", kind.name().to_string_lossy())).because("listed");
     });
     if is_ours {
-        return refuse(call, "the caller is in the agent's own mount namespace");
+        return refuse(call, IN_OURS);
     }
     let flags = u64::from(call.int_arg(1).cast_unsigned());
     if flags & !CLOEXEC != 0 {
