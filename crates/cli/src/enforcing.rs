@@ -6,17 +6,18 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
-use anyhow::Context;
+use anyhow::{Context, ensure};
 use seccomp_agent_profile::{Action, Profile};
 use seccomp_agent_recorder::{Enforce, Provenance, Recording, Target, minimal};
 use seccomp_agent_syscall::nearest;
 
+use crate::output::print;
 use crate::run::profile;
 
 /// The options that say so.
 #[derive(Debug, clap::Args)]
 pub(crate) struct EnforceArgs {
-    /// Allow calls such as socket, ioctl and prctl with the arguments only that were seen
+    /// Allow calls such as socket, ioctl and prctl with the arguments only that were seen, if all runs were seen as a whole
     #[arg(long)]
     args: bool,
     /// Allow what this runtime needs to start a container under the profile: runc, crun or any
@@ -66,7 +67,6 @@ pub(crate) fn write(
 }
 
 /// [`write()`], of what becomes of the profile.
-#[allow(clippy::print_stdout)] // What the user asked for.
 pub(crate) fn write_as(
     enforce: &Enforce,
     recording: &Recording,
@@ -81,9 +81,17 @@ pub(crate) fn write_as(
             write_file(path, &text)?;
             write_file(&provenance_of(path), &provenance.to_json())?;
         }
-        None => print!("{text}"),
+        None => print(text)?,
     }
     Ok(provenance)
+}
+
+/// Whether a file could be there, for whoever is to write one only after long work.
+pub(crate) fn check_place(path: &Path) -> anyhow::Result<()> {
+    ensure!(!path.is_dir(), "{} is a directory", path.display());
+    let directory = directory_of(path);
+    ensure!(directory.is_dir(), "{}: there is no directory {}", path.display(), directory.display());
+    Ok(())
 }
 
 /// Writes a file, and names it if that fails. Whoever reads it finds the old one or the new one, complete; what is no
@@ -98,10 +106,9 @@ pub(crate) fn write_file(path: &Path, text: &str) -> anyhow::Result<()> {
         }
         // A link stays one.
         let real = path.canonicalize().unwrap_or_else(|_| path.to_owned());
-        let directory = real.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."));
         // Less what the umask takes.
         let usual = fs::Permissions::from_mode(0o666);
-        let mut file = tempfile::Builder::new().permissions(usual).tempfile_in(directory)?;
+        let mut file = tempfile::Builder::new().permissions(usual).tempfile_in(directory_of(&real))?;
         file.write_all(text.as_bytes())?;
         if let Some(old) = old {
             file.as_file().set_permissions(old.permissions())?;
@@ -110,6 +117,10 @@ pub(crate) fn write_file(path: &Path, text: &str) -> anyhow::Result<()> {
         file.persist(&real).map(drop).map_err(|error| error.error)
     };
     write().with_context(|| format!("writing {}", path.display()))
+}
+
+fn directory_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| *parent != Path::new("")).unwrap_or(Path::new("."))
 }
 
 /// `NAME.provenance.json`, of `NAME.json` or NAME.

@@ -10,6 +10,7 @@ mod launch;
 mod log;
 mod metrics;
 mod oci_runtime;
+mod output;
 mod policy;
 mod profile;
 mod record;
@@ -48,7 +49,7 @@ fn main() -> ExitCode {
         Command::Run(options) => (run::run(&options), run::OWN_FAILURE),
         Command::Record(options) => (record::record(&options), run::OWN_FAILURE),
         Command::Recordings(options) => (recordings::recordings(&options).map(|()| 0), 1),
-        Command::Profile(options) => (profile::profile(&options), run::OWN_FAILURE),
+        Command::Profile(options) => (profile::profile(&options), options.failure()),
         Command::OciRuntime(options) => (oci_runtime::run(&options).map(|()| 0), 1),
     };
     match outcome {

@@ -10,6 +10,7 @@ use seccomp_agent_policy::Policy;
 use seccomp_agent_registry::{Container, Pod, Role};
 
 use crate::args::OutputFormat;
+use crate::output::print;
 
 /// The options of `policy`.
 #[derive(Debug, clap::Args)]
@@ -67,17 +68,15 @@ struct ExplainArgs {
 const CONTAINER_NAME: &str = "io.kubernetes.cri.container-name";
 
 /// Runs a subcommand of `policy`.
-#[allow(clippy::print_stdout)] // This is what the program is run for.
 pub(crate) fn policy(args: &PolicyArgs) -> anyhow::Result<()> {
     match &args.command {
         PolicyCommand::Check { file } => {
             let policy = Policy::read(file)?;
             let plural = if policy.rules() == 1 { "" } else { "s" };
-            println!("{}: {} rule{plural}, all well", file.display(), policy.rules());
+            print(format!("{}: {} rule{plural}, all well\n", file.display(), policy.rules()))
         }
-        PolicyCommand::Explain(args) => println!("{}", explain(args)?),
+        PolicyCommand::Explain(args) => print(explain(args)? + "\n"),
     }
-    Ok(())
 }
 
 fn explain(args: &ExplainArgs) -> anyhow::Result<String> {

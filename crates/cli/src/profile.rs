@@ -7,6 +7,8 @@ mod verify;
 
 use clap::Subcommand;
 
+use crate::run;
+
 pub(crate) use new::{Runtime, recording};
 
 /// The options of `profile`.
@@ -28,6 +30,16 @@ enum ProfileCommand {
 #[derive(Debug, thiserror::Error)]
 #[error("the profile cannot be used")]
 pub(crate) struct Unusable;
+
+impl ProfileArgs {
+    /// The exit status for a failure of this program, which is told apart where a command is run.
+    pub(crate) const fn failure(&self) -> u8 {
+        match self.command {
+            ProfileCommand::New(_) => 1,
+            ProfileCommand::Verify(_) => run::OWN_FAILURE,
+        }
+    }
+}
 
 /// Runs a subcommand of `profile`, and returns the exit status.
 pub(crate) fn profile(args: &ProfileArgs) -> anyhow::Result<u8> {

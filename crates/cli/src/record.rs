@@ -11,6 +11,7 @@ use seccomp_agent_launcher::{Ended, Filter};
 use seccomp_agent_notify::Arch;
 use seccomp_agent_recorder::{Name, Recorder, Recording};
 use seccomp_agent_registry::{Container, Registry};
+use seccomp_agent_syscall::Syscall;
 
 use crate::args::{LogFormat, LogLevel};
 use crate::enforcing::{self, EnforceArgs};
@@ -72,6 +73,7 @@ const RUNTIME: &str = "seccomp-agent";
 pub(crate) fn record(args: &RecordArgs) -> anyhow::Result<u8> {
     log::init(LogFormat::Text, LogLevel::Warn)?;
     let enforce = args.enforce.enforce()?;
+    args.output.as_deref().map(enforcing::check_place).transpose()?;
     let store = args.name.as_ref().map(|_| args.directory.open()).transpose()?;
 
     let recorder = Recorder::new();
@@ -93,6 +95,10 @@ pub(crate) fn record(args: &RecordArgs) -> anyhow::Result<u8> {
     drop(progress);
 
     let mut recording = recorder.recording().by_runtime(runtime);
+    if !has_program(&recording) {
+        tracing::warn!("the program did not start: nothing was recorded, and nothing is written");
+        return Ok(ended.exit_status());
+    }
     // What was seen is shown and written, whatever cannot be: it may have taken long.
     let mut kept = Ok(());
     if let (Some(store), Some(name)) = (store, &args.name) {
@@ -107,6 +113,13 @@ pub(crate) fn record(args: &RecordArgs) -> anyhow::Result<u8> {
     }
     kept?;
     Ok(ended.exit_status())
+}
+
+/// Whether a program was started and seen. While no `execve` was notified, all calls are a runtime's.
+fn has_program(recording: &Recording) -> bool {
+    let calls = recording.calls();
+    let is_execute = |syscall: &Syscall| matches!(syscall.name(), Some("execve" | "execveat"));
+    calls.keys().any(is_execute) && calls.values().any(|seen| seen.count > seen.starting)
 }
 
 /// Runs the command by the embedded launcher.
@@ -166,5 +179,23 @@ mod tests {
         assert_eq!(lines[2][..5], ["2", "2", "of", "3", "read"]);
         assert_eq!(lines[3][..6], ["1", "1", "of", "3", "read", "(arm)"]);
         assert_eq!(lines.len(), 4);
+    }
+
+    #[test]
+    fn a_runtime_that_fails_has_run_no_program() {
+        let close =
+            |count: u64| format!(r#""close": {{"count": {count}, "starting": 2, "first": 5, "last": 6}}"#);
+        let execve = r#""execve": {"count": 1, "starting": 1, "first": 5, "last": 6}"#;
+        for (calls, expected) in [
+            (String::new(), false),
+            (close(2), false),
+            (close(3), false),
+            (format!("{}, {execve}", close(2)), false),
+            (format!("{}, {execve}", close(3)), true),
+        ] {
+            let text =
+                format!(r#"{{"version": 1, "runs": 1, "calls": {{"SCMP_ARCH_X86_64": {{{calls}}}}}}}"#);
+            assert_eq!(has_program(&Recording::from_json(text.as_bytes()).unwrap()), expected, "{calls}");
+        }
     }
 }

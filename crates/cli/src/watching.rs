@@ -206,3 +206,29 @@ impl Profiles {
         write().with_context(|| format!("writing {}", path.display()))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_start_is_asked_about_everything_where_all_is_to_be_counted() {
+        let directory = tempfile::tempdir().unwrap();
+        let profiles =
+            Profiles { directory: directory.path().join("profiles"), socket: "/run/socket".into() };
+        let recording = r#"{"version": 1, "runs": 1, "calls": {"SCMP_ARCH_X86_64":
+            {"mkdir": {"count": 1, "first": 5, "last": 6}}}}"#;
+        let recording = Recording::from_json(recording.as_bytes()).unwrap();
+        let mut subject = Subject::new("web".parse().unwrap());
+        for (count_all, metadata) in [(true, "RECORD=web"), (false, "RECORD=web,unknown")] {
+            subject.count_all = count_all;
+            profiles.write(&subject, &recording).unwrap();
+            let text = fs::read_to_string(directory.path().join("profiles/web.json")).unwrap();
+            let profile: serde_json::Value = serde_json::from_str(&text).unwrap();
+            let rules = profile["syscalls"].as_array().unwrap().iter();
+            let mut notified = rules.filter(|rule| rule["action"] == "SCMP_ACT_NOTIFY");
+            let is_asked = notified.any(|rule| rule["names"].as_array().unwrap().contains(&"mkdir".into()));
+            assert_eq!((is_asked, profile["listenerMetadata"].as_str()), (count_all, Some(metadata)));
+        }
+    }
+}

@@ -5,7 +5,7 @@
 
 use std::fs;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -86,6 +86,65 @@ fn recordings_are_listed_with_runs_calls_and_when_they_were_last_seen() {
     assert_eq!(list, json!([{"name": "web", "runs": 2, "calls": 3, "violations": 0, "last": NEW}]));
     let text = said(&directory, &["list"]);
     assert!(text.lines().nth(1).unwrap().starts_with("web      2      3           0  2026-09-21"), "{text}");
+}
+
+#[test]
+fn a_reader_that_has_gone_is_no_failure_and_a_full_disk_is_told() {
+    let directory = recordings();
+    let commands = [
+        &["recordings", "list"][..],
+        &["recordings", "show", "web"],
+        &["recordings", "profile", "web"],
+        &["recordings", "amend", "web", "--allow", "chroot"],
+        &["recordings", "reset", "web", "--runs", "1", "--dry-run"],
+        &["profile", "new", "--record", "web", "--for", "crun"],
+    ];
+    for words in commands {
+        let run = |stdout: Stdio| {
+            let mut command = Command::new(env!("CARGO_BIN_EXE_seccomp-agent"));
+            command.args(words);
+            if words[0] == "recordings" {
+                command.arg("--recordings").arg(directory.path());
+            }
+            command.stdout(stdout).output().unwrap()
+        };
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let gone = run(writer.into());
+        assert!(gone.status.success() && gone.stderr.is_empty(), "{words:?}: {gone:?}");
+        let full = run(fs::OpenOptions::new().write(true).open("/dev/full").unwrap().into());
+        let message = String::from_utf8_lossy(&full.stderr);
+        assert_eq!(full.status.code(), Some(1), "{words:?}: {message}");
+        assert!(message.contains("standard output"), "{words:?}: {message}");
+    }
+}
+
+#[test]
+fn runs_that_saw_only_what_was_not_known_are_told_apart() {
+    let directory = recordings();
+    let path = directory.path().join("web.json");
+    assert!(said(&directory, &["show", "web"]).starts_with("web: 2 runs\n"));
+    let mut web = parsed(&fs::read_to_string(&path).unwrap());
+    web["runs"]["1".repeat(32)]["partial"] = json!(true);
+    fs::write(&path, web.to_string()).unwrap();
+    let text = said(&directory, &["show", "web"]);
+    assert!(text.starts_with("web: 2 runs, 1 of them saw only what was not known yet\n"), "{text}");
+    assert_eq!(parsed(&said(&directory, &["show", "web", "--output", "json"]))["partial"], 1);
+    let profile = directory.path().join("profile.json");
+    said(&directory, &["profile", "web", "--for", "runc", "--args", "-o", profile.to_str().unwrap()]);
+    assert!(allowed(&parsed(&fs::read_to_string(&profile).unwrap())).contains(&"socket"));
+    let why = parsed(&fs::read_to_string(profile.with_extension("provenance.json")).unwrap());
+    assert_eq!((&why["runs"], &why["partial"]), (&json!(2), &json!(1)));
+}
+
+#[test]
+fn a_damaged_recording_hides_no_other() {
+    let directory = recordings();
+    fs::write(directory.path().join("damaged.json"), "{").unwrap();
+    let output = agent(directory.path(), &["list"]);
+    let (list, message) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    assert_eq!(output.status.code(), Some(1), "{output:?}");
+    assert!(list.contains("web ") && message.contains("damaged.json"), "{output:?}");
 }
 
 #[test]

@@ -30,7 +30,7 @@ impl Complaint {
         Self { denied: false, report: Arc::new(report) }
     }
 
-    /// The calls fail with EPERM, as under the profile itself.
+    /// The calls fail with EPERM, as under a profile with the usual default action.
     #[must_use]
     pub fn denying(self, denied: bool) -> Self {
         Self { denied, ..self }

@@ -55,7 +55,7 @@ impl Enforce {
         Self { no_new_privs: true, ..self }
     }
 
-    /// Allows calls with the arguments only that were seen, where these were kept.
+    /// Allows calls with the arguments only that were seen, where these were kept, and all runs were looked at as a whole.
     #[must_use]
     pub fn with_arguments(self) -> Self {
         Self { arguments: true, ..self }
@@ -105,6 +105,8 @@ impl Enforce {
                 Some(Decided::Refused) => {
                     provenance.refused_by_base.insert(name.clone());
                 }
+                // Under a profile that allows it, a call may have had arguments that nobody saw.
+                None if recording.has_partial_run() => whole.push(name.clone()),
                 None => match self.alternatives(&calls, name, reasons) {
                     None => whole.push(name.clone()),
                     Some(all) => narrow.extend(all.into_iter().map(|conditions| (name.clone(), conditions))),
@@ -165,6 +167,7 @@ impl Enforce {
         Provenance {
             version: 1,
             runs: recording.runs(),
+            partial: recording.partial_runs(),
             runtimes: owned(recording.runtimes()),
             images: owned(recording.images()),
             workloads: owned(recording.workloads()),
@@ -372,6 +375,20 @@ mod tests {
         ] {
             assert_eq!(action(&narrow, Arch::X86_64, "socket", args), expected, "{args:?}");
             assert_eq!(action(&whole, Arch::X86_64, "socket", args), Action::Allow, "{args:?}");
+        }
+    }
+
+    #[test]
+    fn arguments_that_a_profile_may_have_hidden_do_not_count() {
+        let whole = recorded("runc", &[(Arch::X86_64, "socket", Some(values([&[2, 1, 6]])))]);
+        let mut partial = whole.clone();
+        partial.merge(&Recording::of_run(RunId::now(), Facts::default()).partially());
+        let mut added_up = partial.clone();
+        added_up.add_up(0);
+        for (recording, expected) in [(whole, EPERM), (partial, Action::Allow), (added_up, Action::Allow)] {
+            let (profile, why) = machine().with_arguments().profile(&recording);
+            assert_eq!(action(&profile, Arch::X86_64, "socket", [16, 3, 0, 0, 0, 0]), expected);
+            assert_eq!(why.partial, recording.partial_runs());
         }
     }
 

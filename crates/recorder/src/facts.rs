@@ -12,7 +12,7 @@ pub(crate) struct Facts {
     pub(crate) workloads: BTreeSet<String>,
     pub(crate) calls: BTreeMap<Syscall, Seen>,
     pub(crate) elsewhere: u64,
-    /// Whether what was known before was not looked at.
+    /// Whether what was known before was not looked at, in any of the runs.
     pub(crate) is_partial: bool,
 }
 
@@ -20,7 +20,7 @@ impl Facts {
     /// Adds what was seen in other runs.
     pub(crate) fn add(&mut self, other: &Self) {
         self.elsewhere = self.elsewhere.saturating_add(other.elsewhere);
-        self.is_partial &= other.is_partial;
+        self.is_partial |= other.is_partial;
         self.merge(other, Seen::add);
     }
 

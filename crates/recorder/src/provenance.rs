@@ -13,6 +13,9 @@ pub struct Provenance {
     pub version: u64,
     /// How many runs were recorded.
     pub runs: u64,
+    /// How many of these saw only what was not known before, so that they say nothing of how often what was known was
+    /// made. Of more than 64 runs, those that were added up are not among them.
+    pub partial: u64,
     /// The runtimes that started them, as far as it is known.
     pub runtimes: BTreeSet<String>,
     /// The images that they were of, as far as it is known.

@@ -74,6 +74,11 @@ impl Recording {
         self.earlier.runs.saturating_add(self.runs.len() as u64)
     }
 
+    /// Of how many runs only a [part](Self::partially) was looked at, as far as they are kept apart.
+    pub fn partial_runs(&self) -> u64 {
+        self.runs.values().filter(|facts| facts.is_partial).count() as u64
+    }
+
     /// Each run that is kept apart as a recording of its own, oldest first.
     pub fn each_run(&self) -> impl DoubleEndedIterator<Item = (RunId, Self)> {
         self.runs.iter().map(|(id, facts)| (*id, Self::of_run(*id, facts.clone())))
@@ -365,6 +370,7 @@ pub(crate) mod tests {
         for (most, expected) in [(0, 0), (1, 3), (2, 5), (3, 5)] {
             assert_eq!(all.newest(most).runs(), expected, "{most}");
         }
+        assert_eq!((all.runs(), all.partial_runs()), (5, 3));
         assert_eq!(run(1, false).partially(), run(1, true));
         let now = Recording::of_run(RunId::now(), Facts::default());
         assert!(now.has_whole_run_since(1) && !now.has_whole_run_since(u64::MAX));

@@ -142,14 +142,14 @@ impl Store {
 
     /// Adds all runs to their recordings that are saved as not ended: those that agents which were killed left behind.
     /// Those of an agent that lives it goes on to save, and nothing counts twice. Returns their names; a file that is
-    /// damaged stays, and is the error in the end.
+    /// empty is removed, and one that is damaged stays, and is the error in the end.
     pub fn adopt(&self) -> Result<Vec<Name>, StoreError> {
         let directory = self.lock()?;
         let mut adopted = Vec::new();
         let mut damaged = None;
         for (name, path) in self.unfinished()? {
             let adopt = || {
-                let Some(run) = read_file(&path)? else { return Ok(false) };
+                let Some(run) = read_unsynced(&path)? else { return remove_file(&path).map(|_| false) };
                 let mut recording = read_file(&self.path(&name))?.unwrap_or_default();
                 recording.merge(&run);
                 self.replace(&directory, &name, &recording).map(|()| true)
@@ -166,7 +166,7 @@ impl Store {
     /// What containers of this name did that their profile does not allow, as a recording of the calls; `None` if there
     /// was nothing.
     pub fn violations(&self, name: &Name) -> Result<Option<Recording>, StoreError> {
-        read_file(&self.violations_path(name))
+        read_unsynced(&self.violations_path(name))
     }
 
     /// Adds to the [violations](Self::violations), and returns all of them.
@@ -262,7 +262,7 @@ impl Store {
         // First what may become part of the other.
         let mut runs = Vec::new();
         for path in unfinished {
-            runs.extend(read_file(path)?);
+            runs.extend(read_unsynced(path)?);
         }
         let mut recording = read_file(&self.path(name))?;
         for run in runs {
@@ -342,6 +342,12 @@ fn read_file(path: &Path) -> Result<Option<Recording>, StoreError> {
     Recording::from_json(&bytes).map(Some).map_err(content)
 }
 
+/// Reads a file that need not survive a loss of power: that may leave it empty, which is as if it were not there.
+fn read_unsynced(path: &Path) -> Result<Option<Recording>, StoreError> {
+    let is_empty = fs::symlink_metadata(path).is_ok_and(|metadata| metadata.is_file() && metadata.len() == 0);
+    if is_empty { Ok(None) } else { read_file(path) }
+}
+
 /// Whether there was one.
 fn remove_file(path: &Path) -> Result<bool, StoreError> {
     match fs::remove_file(path) {
@@ -414,6 +420,22 @@ mod tests {
             }
         });
         assert_eq!(ours.read(&name("web")).unwrap().map(|recording| recording.runs()), Some(40));
+    }
+
+    #[test]
+    fn what_a_loss_of_power_left_empty_is_as_if_it_were_not_there() {
+        let (_directory, store) = store();
+        let web = name("web");
+        store.add(&web, &one_run()).unwrap();
+        let (run, violations) = (store.run_path(&web, RunId::now()), store.violations_path(&web));
+        fs::write(&run, "").unwrap();
+        fs::write(&violations, "").unwrap();
+        let entries: Vec<_> = store.entries().unwrap().map(Result::unwrap).collect();
+        assert_eq!((entries.len(), &entries[0].violations), (1, &None));
+        assert_eq!(store.read(&web).unwrap().map(|recording| recording.runs()), Some(1));
+        assert_eq!(store.adopt().unwrap(), []);
+        assert!(!run.exists());
+        assert_eq!(store.add_violations(&web, &one_run()).unwrap().runs(), 1);
     }
 
     #[test]

@@ -10,6 +10,7 @@ use seccomp_agent_syscall::Syscall;
 use super::libseccomp::{Version, added};
 use crate::config::DEFAULT_SOCKET;
 use crate::enforcing::write_file;
+use crate::output::print;
 
 /// The options of `profile new`.
 #[derive(Debug, clap::Args)]
@@ -57,13 +58,13 @@ struct Unseen {
     unknown: BTreeMap<String, Vec<&'static str>>,
 }
 
-#[allow(clippy::print_stdout, clippy::print_stderr)] // What the user asked for, and what to know of it.
+#[allow(clippy::print_stderr)] // What to know of what the user asked for.
 pub(super) fn new(args: &NewArgs) -> anyhow::Result<()> {
     let profile = recording(args.record.clone(), &args.listener_path, args.runtime, args.libseccomp);
     let text = format!("{}\n", profile.to_json());
     match &args.output {
         Some(path) => write_file(path, &text)?,
-        None => print!("{text}"),
+        None => print(text)?,
     }
     eprint!("{}", unseen(args.record.clone(), args.runtime, args.libseccomp));
     Ok(())

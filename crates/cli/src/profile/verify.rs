@@ -1,6 +1,5 @@
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::path::PathBuf;
 
@@ -17,6 +16,7 @@ use super::refusals::{Refusals, Refused};
 use crate::args::{LogFormat, LogLevel, OutputFormat};
 use crate::launch::{Answerer, ContainerArgs, Running};
 use crate::log;
+use crate::output;
 use crate::run::profile;
 use crate::table::{Side, Table};
 
@@ -81,8 +81,7 @@ pub(super) fn verify(args: &VerifyArgs) -> anyhow::Result<u8> {
     let report = Report { exit_status: ended.exit_status(), refused: refusals.all() };
     match stdout {
         Some(stdout) => {
-            let text = format!("{}\n", serde_json::to_string_pretty(&report)?);
-            File::from(stdout).write_all(text.as_bytes()).context("writing the report")?;
+            output::write(File::from(stdout), serde_json::to_string_pretty(&report)? + "\n")?;
         }
         None => show(&report),
     }

@@ -1,6 +1,7 @@
 use seccomp_agent_recorder::{Name, Recording};
 
 use super::directory::Directory;
+use crate::output::print;
 
 /// The options of `recordings amend`.
 #[derive(Debug, clap::Args)]
@@ -24,7 +25,6 @@ pub(super) struct AmendArgs {
     withdraw: Vec<String>,
 }
 
-#[allow(clippy::print_stdout)] // What was done.
 pub(super) fn amend(directory: &Directory, args: &AmendArgs) -> anyhow::Result<()> {
     let store = directory.existing()?;
     // There may be violations of what was never recorded.
@@ -35,20 +35,23 @@ pub(super) fn amend(directory: &Directory, args: &AmendArgs) -> anyhow::Result<(
     };
     // All of it or nothing: a misspelt call is found before anything is written.
     change(&mut recording, args)?;
+    // What cannot be said is done nonetheless.
+    let mut told = Ok(());
     if args.violations {
         let calls = violations.map(|violations| violations.calls()).unwrap_or_default();
         store.amend(&args.name)?;
         let names: Vec<_> = calls.keys().map(ToString::to_string).collect();
         let names = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
-        println!("{}, violations added: {names}", args.name);
+        told = print(format!("{}, violations added: {names}\n", args.name));
     }
     if !args.allow.is_empty() || !args.withdraw.is_empty() {
         let mut changed = Ok(());
         let recording = store.change(&args.name, |recording| changed = change(recording, args))?;
         changed?;
-        println!("{}, by hand: {}", args.name, recording.amended().collect::<Vec<_>>().join(", "));
+        let amended = recording.amended().collect::<Vec<_>>().join(", ");
+        told = told.and(print(format!("{}, by hand: {amended}\n", args.name)));
     }
-    Ok(())
+    told
 }
 
 fn change(recording: &mut Recording, args: &AmendArgs) -> anyhow::Result<()> {

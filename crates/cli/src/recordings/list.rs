@@ -3,6 +3,7 @@ use serde::Serialize;
 
 use super::directory::Directory;
 use crate::args::OutputFormat;
+use crate::output::print;
 use crate::table::{Side, Table};
 use crate::time;
 
@@ -27,18 +28,21 @@ struct Row {
     last: Option<u64>,
 }
 
-#[allow(clippy::print_stdout)] // What the user asked for.
+/// Lists those that can be read, and fails if there are others.
 pub(super) fn list(directory: &Directory, args: &ListArgs) -> anyhow::Result<()> {
     let store = directory.existing()?;
-    let mut rows = Vec::new();
+    let (mut rows, mut damaged) = (Vec::new(), Ok(()));
     for entry in store.entries()? {
-        rows.push(row(entry?));
+        match entry {
+            Ok(entry) => rows.push(row(entry)),
+            Err(error) => damaged = damaged.and(Err(error)),
+        }
     }
     match args.output {
-        OutputFormat::Text => print!("{}", table(rows)),
-        OutputFormat::Json => println!("{}", serde_json::to_string_pretty(&rows)?),
+        OutputFormat::Text => print(table(rows))?,
+        OutputFormat::Json => print(serde_json::to_string_pretty(&rows)? + "\n")?,
     }
-    Ok(())
+    Ok(damaged?)
 }
 
 fn row(entry: Entry) -> Row {

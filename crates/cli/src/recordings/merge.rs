@@ -4,6 +4,7 @@ use anyhow::{Context, bail, ensure};
 use seccomp_agent_recorder::{Name, Recording, Store};
 
 use super::directory::Directory;
+use crate::output::print;
 
 /// The options of `recordings merge`.
 #[derive(Debug, clap::Args)]
@@ -23,11 +24,12 @@ pub(super) struct MergeArgs {
     words: Vec<PathBuf>,
 }
 
-#[allow(clippy::print_stdout)] // What was done.
 pub(super) fn merge(directory: &Directory, args: &MergeArgs) -> anyhow::Result<()> {
     let additions = if args.all { every(&args.words)? } else { named(&args.words)? };
     ensure!(!additions.is_empty(), "there is nothing to add");
     let store = directory.open()?;
+    // What cannot be said is done nonetheless.
+    let mut told = Ok(());
     let here = directory.path().canonicalize().context("the directory of recordings")?;
     for addition in &additions {
         let from = addition.from.canonicalize()?;
@@ -36,9 +38,10 @@ pub(super) fn merge(directory: &Directory, args: &MergeArgs) -> anyhow::Result<(
     }
     for Addition { name, recording, from } in &additions {
         let merged = store.add(name, recording)?;
-        println!("{name}: {} of {}, now {}", recording.runs(), from.display(), merged.runs());
+        let line = format!("{name}: {} of {}, now {}\n", recording.runs(), from.display(), merged.runs());
+        told = told.and(print(line));
     }
-    Ok(())
+    told
 }
 
 /// A recording to be added to that of this name.

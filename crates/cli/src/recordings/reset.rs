@@ -2,6 +2,7 @@ use anyhow::{bail, ensure};
 use seccomp_agent_recorder::{Name, Recording};
 
 use super::directory::Directory;
+use crate::output::print;
 use crate::time::{Moment, written};
 
 /// The options of `recordings reset`.
@@ -30,7 +31,6 @@ pub(super) struct ResetArgs {
 }
 
 /// Drops what it is told to, and says so.
-#[allow(clippy::print_stdout)] // What was done.
 pub(super) fn reset(directory: &Directory, args: &ResetArgs) -> anyhow::Result<()> {
     // Where there are violations only, these are all.
     let violations = directory.existing()?.violations(&args.name)?.filter(|_| args.all);
@@ -54,11 +54,9 @@ pub(super) fn reset(directory: &Directory, args: &ResetArgs) -> anyhow::Result<(
     let left = if args.all { Recording::new() } else { recording }.calls();
     let dropped: Vec<_> = before.keys().filter(|syscall| !left.contains_key(syscall)).collect();
     let done = if args.dry_run { "would be dropped" } else { "dropped" };
-    println!("{}: {what}: {} of {} calls {done}", args.name, dropped.len(), before.len());
-    for syscall in dropped {
-        println!("{syscall} ({})", syscall.arch);
-    }
-    Ok(())
+    let summary = format!("{}: {what}: {} of {} calls {done}\n", args.name, dropped.len(), before.len());
+    let each = dropped.iter().map(|syscall| format!("{syscall} ({})\n", syscall.arch));
+    print(summary + &each.collect::<String>())
 }
 
 /// Says what is dropped.

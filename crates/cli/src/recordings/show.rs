@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::directory::Directory;
 use crate::args::OutputFormat;
+use crate::output::print;
 use crate::table::{Side, Table};
 use crate::time;
 
@@ -31,6 +32,8 @@ pub(super) struct ShowArgs {
 struct Shown<'a> {
     name: String,
     runs: u64,
+    /// How many of these saw only what was not known yet.
+    partial: u64,
     runtimes: BTreeSet<&'a str>,
     images: BTreeSet<&'a str>,
     workloads: BTreeSet<&'a str>,
@@ -66,7 +69,6 @@ struct ShownCall {
 }
 
 /// Shows the recording.
-#[allow(clippy::print_stdout)] // What the user asked for.
 pub(super) fn show(directory: &Directory, args: &ShowArgs) -> anyhow::Result<()> {
     let violations = directory.existing()?.violations(&args.name)?;
     let recording = match &violations {
@@ -76,18 +78,18 @@ pub(super) fn show(directory: &Directory, args: &ShowArgs) -> anyhow::Result<()>
     };
     let violations = violations.unwrap_or_default();
     match args.output {
-        OutputFormat::Text => print!("{}", text(&args.name, &recording, &violations)),
+        OutputFormat::Text => print(text(&args.name, &recording, &violations)),
         OutputFormat::Json => {
-            println!("{}", serde_json::to_string_pretty(&shown(&args.name, &recording, &violations))?);
+            print(serde_json::to_string_pretty(&shown(&args.name, &recording, &violations))? + "\n")
         }
     }
-    Ok(())
 }
 
 fn shown<'a>(name: &Name, recording: &'a Recording, violations: &Recording) -> Shown<'a> {
     Shown {
         name: name.to_string(),
         runs: recording.runs(),
+        partial: recording.partial_runs(),
         runtimes: recording.runtimes(),
         images: recording.images(),
         workloads: recording.workloads(),
@@ -122,7 +124,11 @@ fn sorted(recording: &Recording) -> Vec<(Syscall, Seen)> {
 
 fn text(name: &Name, recording: &Recording, violations: &Recording) -> String {
     let runs = recording.runs();
-    let mut text = format!("{name}: {runs} run{}\n", if runs == 1 { "" } else { "s" });
+    let partial = match recording.partial_runs() {
+        0 => String::new(),
+        partial => format!(", {partial} of them saw only what was not known yet"),
+    };
+    let mut text = format!("{name}: {runs} run{}{partial}\n", if runs == 1 { "" } else { "s" });
     let amended = recording.amended().collect();
     for (what, all) in [
         ("runtimes", recording.runtimes()),

@@ -1,4 +1,5 @@
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use serde_json::Value;
@@ -92,6 +93,26 @@ fn a_command_that_would_not_end_is_ended_and_was_recorded() {
 }
 
 #[test]
+fn a_run_that_saw_nothing_changes_neither_recording_nor_profile() {
+    let bundle = directory();
+    fs::create_dir(bundle.path().join("rootfs")).unwrap();
+    fs::write(bundle.path().join("config.json"), r#"{"root": {"path": "rootfs"}, "linux": {}}"#).unwrap();
+    let runc = bundle.path().join("runc");
+    fs::write(&runc, "#!/bin/sh\nexit 7\n").unwrap();
+    fs::set_permissions(&runc, fs::Permissions::from_mode(0o755)).unwrap();
+    let (profile, recordings) = (bundle.path().join("web.json"), bundle.path().join("recordings"));
+    fs::write(&profile, "what was before").unwrap();
+    let mut command = agent(&["record", "--name", "web", "--bundle"]);
+    command.arg(bundle.path()).arg("--recordings").arg(&recordings).arg("-o").arg(&profile);
+    let path = std::env::var("PATH").unwrap();
+    let said = finish(command.env("PATH", format!("{}:{path}", bundle.path().display())));
+    assert_eq!(said.status, Some(7), "{said:?}");
+    assert!(said.stderr.contains("nothing was recorded"), "{said:?}");
+    assert_eq!(fs::read_to_string(&profile).unwrap(), "what was before");
+    assert!(fs::read_dir(&recordings).unwrap().next().is_none());
+}
+
+#[test]
 fn what_cannot_be_recorded_is_told_as_env_tells_it() {
     let output = directory();
     for (words, status) in [
@@ -107,6 +128,12 @@ fn what_cannot_be_recorded_is_told_as_env_tells_it() {
     ] {
         let said = finish(agent(&["record"]).args(words).current_dir(output.path()));
         assert_eq!(said.status, Some(status), "{words:?} {said:?}");
+    }
+    for place in [".", "no/such/file"] {
+        let words = ["record", "-o", place, "--", "echo", "has run"];
+        let said = finish(agent(&words).current_dir(output.path()));
+        assert_eq!((said.status, said.stdout.as_str()), (Some(125), ""), "{place} {said:?}");
+        assert!(said.stderr.contains("directory"), "{said:?}");
     }
     assert_eq!(fs::read_dir(output.path()).unwrap().count(), 0);
 }
