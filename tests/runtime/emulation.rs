@@ -244,9 +244,7 @@ rules:
 #[test]
 fn an_annotation_that_would_be_more_than_a_part_of_a_name_makes_nothing_and_is_written_down() {
     let bed = Bed::new().unwrap();
-    let policy = bed.path().join("policy.yaml");
-    std::fs::write(&policy, NAMING).unwrap();
-    let daemon = Daemon::serve(&bed, &["--policy", policy.to_str().unwrap()]).unwrap();
+    let daemon = Daemon::with_policy(&bed, NAMING).unwrap();
     let runc = Runc::new(&bed).unwrap();
     for (pod, is_name) in
         [("web", true), ("../../tmp/x", false), ("..", false), ("a/b", false), ("a\0b", false)]

@@ -13,9 +13,7 @@ rules:
 /// Runs a script in a container of runc, without `CAP_SYS_ADMIN`, with the default covers.
 fn run(policy: &str, script: &str) -> Ended {
     let bed = Bed::new().unwrap();
-    let path = bed.path().join("policy.yaml");
-    std::fs::write(&path, policy).unwrap();
-    let agent = Daemon::serve(&bed, &["--policy", path.to_str().unwrap()]).unwrap();
+    let agent = Daemon::with_policy(&bed, policy).unwrap();
     let seccomp = profile::notifying(&["mount", "umount2"], agent.socket());
     let bundle = Bundle::new(&bed).unwrap().seccomp(seccomp).covering_proc().command(&["sh", "-c", script]);
     let runc = Runc::new(&bed).unwrap();

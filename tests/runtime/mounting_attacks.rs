@@ -18,9 +18,7 @@ rules:
 
 fn bed() -> (Bed, Daemon, Bundle) {
     let bed = Bed::new().unwrap();
-    let policy = bed.path().join("policy.yaml");
-    fs::write(&policy, POLICY).unwrap();
-    let agent = Daemon::serve(&bed, &["--policy", policy.to_str().unwrap()]).unwrap();
+    let agent = Daemon::with_policy(&bed, POLICY).unwrap();
     let seccomp = profile::notifying(&NOTIFIED, agent.socket());
     let bundle = Bundle::new(&bed).unwrap().covering_proc().seccomp(seccomp);
     (bed, agent, bundle)

@@ -42,9 +42,7 @@ fn run(script: &str) -> (String, String) {
 /// The same, with the programs of a `usr`.
 fn run_with(usr: &Path, script: &str) -> (String, String) {
     let bed = Bed::new().unwrap();
-    let policy = bed.path().join("policy.yaml");
-    std::fs::write(&policy, POLICY).unwrap();
-    let agent = Daemon::serve(&bed, &["--policy", policy.to_str().unwrap()]).unwrap();
+    let agent = Daemon::with_policy(&bed, POLICY).unwrap();
     // Older versions of util-linux keep a table of their own below the second.
     let script = format!("mkdir /w /run; cd /w; mkdir p t o b\n{script}\ntrue");
     let bundle = Bundle::new(&bed).unwrap().with_sysfs().covering_proc();

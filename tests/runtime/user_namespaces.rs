@@ -34,9 +34,7 @@ true";
 
 fn bed() -> (Bed, Daemon, Bundle) {
     let bed = Bed::new().unwrap();
-    let policy = bed.path().join("policy.yaml");
-    std::fs::write(&policy, POLICY).unwrap();
-    let daemon = Daemon::serve(&bed, &["--policy", policy.to_str().unwrap()]).unwrap();
+    let daemon = Daemon::with_policy(&bed, POLICY).unwrap();
     let bundle = Bundle::new(&bed).unwrap().user_namespace(FIRST).unwrap();
     let bundle = bundle
         .without(&["CAP_CHOWN", "CAP_FOWNER", "CAP_MKNOD"])

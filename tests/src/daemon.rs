@@ -105,6 +105,13 @@ impl Daemon {
         Serve::new(bed, arguments)?.start()
     }
 
+    /// [`serve`](Self::serve), by this policy.
+    pub fn with_policy(bed: &Bed, policy: &str) -> anyhow::Result<Self> {
+        let path = bed.path().join("policy.yaml");
+        std::fs::write(&path, policy)?;
+        Self::serve(bed, &["--policy", path.to_str().context("the bed's path is no text")?])
+    }
+
     /// Its process.
     pub fn pid(&self) -> u32 {
         self.child.id()

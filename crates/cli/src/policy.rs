@@ -7,7 +7,7 @@ use anyhow::Context;
 use clap::Subcommand;
 use seccomp_agent_kuberesolver::{fetch, parse_manifest};
 use seccomp_agent_policy::Policy;
-use seccomp_agent_registry::{Container, Pod, Role};
+use seccomp_agent_registry::{Container, Pod, Role, annotation};
 
 use crate::args::OutputFormat;
 use crate::output::print;
@@ -64,9 +64,6 @@ struct ExplainArgs {
     output: OutputFormat,
 }
 
-/// Where containerd says what a container is called in its pod.
-const CONTAINER_NAME: &str = "io.kubernetes.cri.container-name";
-
 /// Runs a subcommand of `policy`.
 pub(crate) fn policy(args: &PolicyArgs) -> anyhow::Result<()> {
     match &args.command {
@@ -89,7 +86,7 @@ fn explain(args: &ExplainArgs) -> anyhow::Result<String> {
     if let Some(named) = &args.pod {
         let pod = pod(named)?;
         let name = name_in(&pod, args.container.as_deref())?;
-        container.annotations.entry(CONTAINER_NAME.to_owned()).or_insert(name);
+        container.annotations.entry(annotation::CONTAINER[0].to_owned()).or_insert(name);
         container.pod = Some(Arc::new(pod));
     }
     let explanation = policy.resolve(&container).context("the container could not be served")?.explanation;

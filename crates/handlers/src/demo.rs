@@ -20,10 +20,7 @@ pub fn demo_basic(container: &Container) -> Registry {
     let suffix = format!("-pid-{}", container.init_pid);
     on_all(&mut registry, &["mkdir", "mkdirat"], Directories::with_suffix(suffix));
     on_all(&mut registry, &["chmod", "fchmod", "fchmodat", "fchmodat2"], AnyCall::Errno(Errno::BADMSG));
-    on_all(&mut registry, &["mount", "umount", "umount2"], Mount::procfs());
-    let step_by_step =
-        ["fsopen", "fspick", "fsconfig", "fsmount", "mount_setattr", "move_mount", "open_tree"];
-    on_all(&mut registry, &step_by_step, Mount::procfs());
+    on_all(&mut registry, Mount::CALLS, Mount::procfs());
     let delay = Executions::new().delaying(Pattern::new("/bin/true"), Duration::from_secs(2));
     on_all(&mut registry, &["execve", "execveat"], delay);
     registry

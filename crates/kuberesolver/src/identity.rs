@@ -1,6 +1,6 @@
 //! What a runtime says of a container's pod, by the annotations of its state.
 
-use seccomp_agent_registry::{Container, Role};
+use seccomp_agent_registry::{Container, Role, annotation};
 
 use crate::cgroup::pod_uid;
 
@@ -20,14 +20,11 @@ pub struct Identity {
     pub role: Option<Role>,
 }
 
-/// Where runtimes write it: containerd (`io.kubernetes.cri`), CRI-O (`io.kubernetes.cri-o` and what it passes on of the
-/// kubelet's labels), podman.
+/// Where runtimes write it besides: CRI-O into annotations of its own (`io.kubernetes.cri-o`).
 const NAMESPACE: &[&str] =
-    &["io.kubernetes.cri.sandbox-namespace", "io.kubernetes.pod.namespace", "io.kubernetes.cri-o.Namespace"];
-const POD: &[&str] =
-    &["io.kubernetes.cri.sandbox-name", "io.kubernetes.pod.name", "io.kubernetes.cri-o.KubeName"];
+    &[annotation::NAMESPACE[0], annotation::NAMESPACE[1], "io.kubernetes.cri-o.Namespace"];
+const POD: &[&str] = &[annotation::POD[0], annotation::POD[1], "io.kubernetes.cri-o.KubeName"];
 const UID: &[&str] = &["io.kubernetes.cri.sandbox-uid", "io.kubernetes.pod.uid"];
-const CONTAINER: &[&str] = &["io.kubernetes.cri.container-name", "io.kubernetes.container.name"];
 const KIND: &[&str] = &["io.kubernetes.cri.container-type", "io.kubernetes.cri-o.ContainerType"];
 
 impl Identity {
@@ -37,7 +34,7 @@ impl Identity {
             |keys: &[&str]| container.annotation(keys).filter(|value| !value.is_empty()).map(str::to_owned);
         let role = said(KIND).filter(|kind| kind == "sandbox").map(|_| Role::Sandbox);
         // The kubelet labels the sandbox of dockershim and CRI-O so.
-        let name = said(CONTAINER).filter(|name| name != "POD");
+        let name = said(&annotation::CONTAINER).filter(|name| name != "POD");
         Self { namespace: said(NAMESPACE), pod: said(POD), pod_uid: said(UID), container: name, role }
     }
 

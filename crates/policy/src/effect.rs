@@ -5,8 +5,8 @@ use std::ffi::CString;
 use std::sync::Arc;
 
 use seccomp_agent_handlers::{
-    AnyCall, Attributes, Directories, Executions, Freeze, HostFile, KillContainer, Modes, Nodes, Numbers,
-    Openings, Owners, Sysinfo,
+    AnyCall, Attributes, Directories, Executions, Freeze, HostFile, KillContainer, Modes, Mount, Nodes,
+    Numbers, Openings, Owners, Sysinfo,
 };
 use seccomp_agent_recorder::InvalidName;
 use seccomp_agent_registry::{Errno, Handler};
@@ -135,18 +135,7 @@ impl Family {
                 &["setxattr", "lsetxattr", "fsetxattr", "removexattr", "lremovexattr", "fremovexattr"]
             }
             Self::Open => &["open", "openat", "openat2", "creat"],
-            Self::Mount => &[
-                "mount",
-                "umount",
-                "umount2",
-                "fsopen",
-                "fspick",
-                "fsconfig",
-                "fsmount",
-                "mount_setattr",
-                "move_mount",
-                "open_tree",
-            ],
+            Self::Mount => Mount::CALLS,
             Self::Sysinfo => &["sysinfo"],
             Self::ExecDelay | Self::ExecAlert | Self::StartDelay => &["execve", "execveat"],
             Self::Otherwise => &[],

@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use seccomp_agent_registry::{Container, PodContainer};
+use seccomp_agent_registry::{Container, PodContainer, annotation};
 
 /// Something that is known of a container, by the name that templates have for it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -15,11 +15,11 @@ pub(crate) enum Field {
     Pid,
 }
 
-/// Where runtimes write what a pod and its containers are called: containerd, then CRI-O.
+/// Where runtimes write what a pod and its containers are called.
 const ANNOTATIONS: [(Field, [&str; 2]); 3] = [
-    (Field::Namespace, ["io.kubernetes.cri.sandbox-namespace", "io.kubernetes.pod.namespace"]),
-    (Field::Pod, ["io.kubernetes.cri.sandbox-name", "io.kubernetes.pod.name"]),
-    (Field::Container, ["io.kubernetes.cri.container-name", "io.kubernetes.container.name"]),
+    (Field::Namespace, annotation::NAMESPACE),
+    (Field::Pod, annotation::POD),
+    (Field::Container, annotation::CONTAINER),
 ];
 
 impl Field {
@@ -40,13 +40,10 @@ impl Field {
     }
 }
 
-/// Where runtimes write which image a container is of: containerd, then CRI-O.
-const IMAGE: [&str; 2] = ["io.kubernetes.cri.image-name", "io.kubernetes.cri-o.ImageName"];
-
 /// What is known of a container: by its pod, where the cluster has told of that, else as far as the runtime says.
 pub(crate) fn identity(container: &Container) -> BTreeMap<Field, String> {
-    let annotation = |keys: &[&str]| container.annotation(keys).map(str::to_owned);
-    let named = ANNOTATIONS.iter().filter_map(|(field, keys)| Some((*field, annotation(keys)?)));
+    let said = |keys: &[&str]| container.annotation(keys).map(str::to_owned);
+    let named = ANNOTATIONS.iter().filter_map(|(field, keys)| Some((*field, said(keys)?)));
     let pid = (container.init_pid != 0).then(|| (Field::Pid, container.init_pid.to_string()));
     let pod = container.pod.iter();
     let pod = pod.flat_map(|pod| [(Field::Namespace, pod.namespace.clone()), (Field::Pod, pod.name.clone())]);
@@ -55,15 +52,14 @@ pub(crate) fn identity(container: &Container) -> BTreeMap<Field, String> {
 
 /// What is known of a container in its pod.
 pub(crate) fn in_pod(container: &Container) -> Option<&PodContainer> {
-    let keys = ANNOTATIONS.iter().find(|(field, _)| *field == Field::Container)?.1;
-    container.pod.as_ref()?.containers.get(container.annotation(&keys)?)
+    container.pod.as_ref()?.containers.get(container.annotation(&annotation::CONTAINER)?)
 }
 
 /// The names that a container's image is known by, the most exact first.
 pub(crate) fn images(container: &Container) -> Vec<&str> {
     let in_pod = in_pod(container).into_iter();
     let in_pod = in_pod.flat_map(|known| known.image_id.iter().chain([&known.image]));
-    in_pod.map(String::as_str).chain(container.annotation(&IMAGE)).collect()
+    in_pod.map(String::as_str).chain(container.annotation(&annotation::IMAGE)).collect()
 }
 
 #[cfg(test)]

@@ -20,6 +20,7 @@
 //! assert_eq!(registry.answer(&call), Verdict::Errno(Errno::BADMSG));
 //! # Ok::<(), seccomp_agent_registry::UnknownSyscall>(())
 //! ```
+pub mod annotation;
 mod call;
 mod container;
 mod handler;

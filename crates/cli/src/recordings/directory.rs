@@ -50,6 +50,15 @@ impl Directory {
         bail!("there is no recording {:?} in {}{meant}", name.as_str(), self.path().display())
     }
 
+    /// The recording of this name and its violations: there may be some of what was never recorded.
+    pub(crate) fn read_with_violations(&self, name: &Name) -> anyhow::Result<(Recording, Recording)> {
+        let store = self.existing()?;
+        match store.violations(name)? {
+            Some(violations) => Ok((store.read(name)?.unwrap_or_default(), violations)),
+            None => Ok((self.read(name)?, Recording::default())),
+        }
+    }
+
     /// Which one it is.
     pub(crate) fn path(&self) -> PathBuf {
         self.recordings.clone().unwrap_or_else(default)

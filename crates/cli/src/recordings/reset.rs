@@ -32,14 +32,14 @@ pub(super) struct ResetArgs {
 
 /// Drops what it is told to, and says so.
 pub(super) fn reset(directory: &Directory, args: &ResetArgs) -> anyhow::Result<()> {
-    // Where there are violations only, these are all.
-    let violations = directory.existing()?.violations(&args.name)?.filter(|_| args.all);
-    let mut recording = match &violations {
-        Some(_) => directory.existing()?.read(&args.name)?.unwrap_or_default(),
-        None => directory.read(&args.name)?,
+    // All is what there are violations of as well.
+    let (mut recording, violations) = if args.all {
+        directory.read_with_violations(&args.name)?
+    } else {
+        (directory.read(&args.name)?, Recording::new())
     };
     let mut before = recording.calls();
-    before.extend(violations.into_iter().flat_map(|violations| violations.calls()));
+    before.extend(violations.calls());
     let what = if args.all { "all".to_owned() } else { drop_from(&mut recording, args)? };
     if !args.dry_run {
         let store = directory.open()?;

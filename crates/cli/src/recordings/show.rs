@@ -70,13 +70,7 @@ struct ShownCall {
 
 /// Shows the recording.
 pub(super) fn show(directory: &Directory, args: &ShowArgs) -> anyhow::Result<()> {
-    let violations = directory.existing()?.violations(&args.name)?;
-    let recording = match &violations {
-        // There may be violations of what was never recorded.
-        Some(_) => directory.existing()?.read(&args.name)?.unwrap_or_default(),
-        None => directory.read(&args.name)?,
-    };
-    let violations = violations.unwrap_or_default();
+    let (recording, violations) = directory.read_with_violations(&args.name)?;
     match args.output {
         OutputFormat::Text => print(text(&args.name, &recording, &violations)),
         OutputFormat::Json => {

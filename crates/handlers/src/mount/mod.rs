@@ -62,6 +62,20 @@ pub struct Mount {
 }
 
 impl Mount {
+    /// The calls that it answers, on all architectures together.
+    pub const CALLS: &[&str] = &[
+        "mount",
+        "umount",
+        "umount2",
+        "fsopen",
+        "fspick",
+        "fsconfig",
+        "fsmount",
+        "mount_setattr",
+        "move_mount",
+        "open_tree",
+    ];
+
     /// One that mounts these file systems.
     pub fn granting(file_systems: impl IntoIterator<Item = impl Into<FileSystemGrant>>) -> Self {
         Self { file_systems: file_systems.into_iter().map(Into::into).collect(), ..Self::default() }
