@@ -65,13 +65,13 @@ pub(super) fn mount_new(
     let forced = kind.forced(grant.allow) | setting.forced() | of_layers | of_device;
     let asked = attributes(request.flags);
     let attributes = setting.first(asked, forced);
-    let new = New { options, flags: request.flags, attributes, device, fuse, setting };
+    let new = New { options, flags: request.flags, attributes, layers, device, fuse, setting };
     let (mount, target) = new.setting.act(
         call,
         mounter,
         |scene| scene.mount_point(&request.target, OFlags::empty()),
         |scene, target| {
-            let context = new.open(scene, request, layers.as_ref())?;
+            let context = new.open(scene, request)?;
             if new.fuse.is_some() {
                 return Ok((context, target));
             }
@@ -99,6 +99,7 @@ struct New {
     options: Vec<MountOption>,
     flags: MountFlags,
     attributes: MountAttrFlags,
+    layers: Option<Layers>,
     device: Option<Device>,
     fuse: Option<Fuse>,
     setting: Setting,
@@ -106,7 +107,7 @@ struct New {
 
 impl New {
     /// While acting: opens a context and says all that there is to say.
-    fn open(&self, scene: &Scene<'_>, request: &Request, layers: Option<&Layers>) -> Result<OwnedFd, Errno> {
+    fn open(&self, scene: &Scene<'_>, request: &Request) -> Result<OwnedFd, Errno> {
         let context = self.setting.open_context(scene)?;
         if let Some(source) = request.source.as_deref() {
             fsconfig_set_string(context.as_fd(), c"source", source)?;
@@ -115,17 +116,16 @@ impl New {
             whole_flags(self.flags).try_for_each(|flag| fsconfig_set_flag(context.as_fd(), flag))?;
         }
         self.configure(context.as_fd())?;
-        if let Some(layers) = layers {
-            layers.configure(context.as_fd())?;
-        }
         Ok(context)
     }
 
     /// While acting: makes the mount.
     fn make(&self, scene: &Scene<'_>, context: &OwnedFd) -> Result<OwnedFd, Errno> {
-        match &self.device {
-            Some(device) => scene.beside_device(&device.alone, || fsconfig_create(context.as_fd()))?,
-            None => fsconfig_create(context.as_fd())?,
+        let context_fd = context.as_fd();
+        match (&self.layers, &self.device) {
+            (Some(layers), _) => layers.create(scene, context_fd)?,
+            (None, Some(device)) => scene.beside_device(&device.alone, || fsconfig_create(context_fd))?,
+            (None, None) => fsconfig_create(context_fd)?,
         }
         self.mount(context)
     }
