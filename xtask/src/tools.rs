@@ -39,6 +39,16 @@ pub(crate) enum Tool {
     Python,
     /// A compiler, for a program of 32 bits.
     Compiler,
+    /// What runc is built with.
+    Libseccomp,
+    /// What tells how to build with that.
+    PkgConfig,
+    /// What makes certificates.
+    Openssl,
+    /// What makes networks, with `ip`.
+    Iproute,
+    /// What redirects in them.
+    Iptables,
     /// What traces system calls, to compare with.
     Strace,
 }
@@ -64,6 +74,11 @@ impl Tool {
             Tool::Sqlite => "sqlite3",
             Tool::Python => "python3",
             Tool::Compiler => "gcc",
+            Tool::Libseccomp => "libseccomp-dev",
+            Tool::PkgConfig => "pkg-config",
+            Tool::Openssl => "openssl",
+            Tool::Iproute => "iproute2",
+            Tool::Iptables => "iptables",
             Tool::Strace => "strace",
         }
     }
@@ -93,6 +108,11 @@ impl Tool {
             }
             Tool::Compiler => run(&["cc"]),
             Tool::Strace => run(&["strace"]),
+            Tool::Libseccomp => Path::new("/usr/include/seccomp.h").exists(),
+            Tool::PkgConfig => run(&["pkg-config"]),
+            Tool::Openssl => is_installed("openssl"),
+            Tool::Iproute => is_installed("ip"),
+            Tool::Iptables => is_installed("iptables"),
             // ldd succeeds for what is linked dynamically.
             Tool::Busybox => {
                 binaries::busybox().is_ok_and(|path| command::output(Command::new("ldd").arg(path)).is_none())

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 use serde::Deserialize;
 
+use crate::doctor::DoctorArgs;
 use crate::launch::ContainerArgs;
 use crate::policy::PolicyArgs;
 use crate::profile::ProfileArgs;
@@ -37,8 +38,10 @@ pub(crate) enum Command {
     Record(RecordArgs),
     #[command(about = "List recordings, and make profiles of them")]
     Recordings(RecordingsArgs),
-    /// Make profiles for recording, and tell what a profile would refuse
+    /// Make and install profiles, and tell what one would refuse
     Profile(ProfileArgs),
+    #[command(about = "Tell what on this machine keeps the agent from working, and how to mend it")]
+    Doctor(DoctorArgs),
     /// Be the OCI runtime of an engine that drops `listenerPath`, such as docker
     ///
     /// Name it as a runtime of the engine. At `create` and `run` it adds listenerPath to the bundle's config.json,

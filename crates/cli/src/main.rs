@@ -3,6 +3,7 @@
 mod args;
 mod cluster;
 mod config;
+mod doctor;
 mod enforcing;
 mod falco;
 mod inherited;
@@ -50,6 +51,7 @@ fn main() -> ExitCode {
         Command::Record(options) => (record::record(&options), run::OWN_FAILURE),
         Command::Recordings(options) => (recordings::recordings(&options).map(|()| 0), 1),
         Command::Profile(options) => (profile::profile(&options), options.failure()),
+        Command::Doctor(options) => (doctor::doctor(&options), 1),
         Command::OciRuntime(options) => (oci_runtime::run(&options).map(|()| 0), 1),
     };
     match outcome {

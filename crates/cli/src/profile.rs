@@ -1,5 +1,6 @@
 //! `seccomp-agent profile`: profiles that let containers be recorded, and what a profile would refuse.
 
+mod install;
 mod libseccomp;
 mod new;
 mod refusals;
@@ -20,6 +21,8 @@ pub(crate) struct ProfileArgs {
 
 #[derive(Debug, Subcommand)]
 enum ProfileCommand {
+    #[command(about = "Copy profiles to where the kubelet looks for them")]
+    Install(install::InstallArgs),
     #[command(about = "Write the profile that a container needs to be recorded by the agent")]
     New(new::NewArgs),
     #[command(about = "Run a command, and tell which of its calls a profile would refuse")]
@@ -35,7 +38,7 @@ impl ProfileArgs {
     /// The exit status for a failure of this program, which is told apart where a command is run.
     pub(crate) const fn failure(&self) -> u8 {
         match self.command {
-            ProfileCommand::New(_) => 1,
+            ProfileCommand::Install(_) | ProfileCommand::New(_) => 1,
             ProfileCommand::Verify(_) => run::OWN_FAILURE,
         }
     }
@@ -44,6 +47,7 @@ impl ProfileArgs {
 /// Runs a subcommand of `profile`, and returns the exit status.
 pub(crate) fn profile(args: &ProfileArgs) -> anyhow::Result<u8> {
     match &args.command {
+        ProfileCommand::Install(args) => install::install(args).map(|()| 0),
         ProfileCommand::New(args) => new::new(args).map(|()| 0),
         ProfileCommand::Verify(args) => verify::verify(args),
     }
