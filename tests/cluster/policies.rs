@@ -22,7 +22,8 @@ const SCRIPT: &str = "
 fn two_pods_of_a_node_get_what_the_policy_says_of_each_and_no_more() {
     let (_peace, cluster) = in_peace();
     cluster.namespace("policies");
-    let notified = profile::notifying(&["mkdir", "mkdirat", "mknod", "mknodat", "mount"], Path::new(agent::SOCKET));
+    let notified =
+        profile::notifying(&["mkdir", "mkdirat", "mknod", "mknodat", "mount"], Path::new(agent::SOCKET));
     let asking = profile::with_metadata(notified, "MKDIR_TMPL=-{{.Pod}}\nMOUNT_PROC=true");
     cluster.install("policies", &asking);
 
