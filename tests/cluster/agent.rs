@@ -69,15 +69,9 @@ pub(crate) fn says(cluster: &Cluster, is_it: impl Fn(&Value) -> bool) -> bool {
     soon(|| log(cluster).iter().any(&is_it))
 }
 
-/// Packs the agent with the libraries that it was linked with, under the name that `deploy/` has.
+/// Imports the agent's image, which has the name that `deploy/` has.
 fn import(cluster: &Cluster) {
-    let root = cluster.bed().subdirectory("agent.").unwrap();
-    let agent = binaries::agent().unwrap();
-    pack(&root, &agent, Path::new("seccomp-agent"));
-    for library in libraries(&agent) {
-        pack(&root, &library, library.strip_prefix("/").unwrap());
-    }
-    cluster.import("docker.io/library/seccomp-agent:0.1.0", &root, &["/seccomp-agent"]);
+    cluster.import_archive(&binaries::image().unwrap());
 }
 
 /// The shared libraries of a program, and its loader.

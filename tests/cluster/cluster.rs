@@ -131,6 +131,11 @@ impl Cluster {
         let made =
             run_for(DEADLINE, Self::program("image").arg(&archive).arg(name).arg(root).args(words)).unwrap();
         assert!(made.success(), "{made}");
+        self.import_archive(&archive);
+    }
+
+    /// Imports an image.
+    pub(crate) fn import_archive(&self, archive: &Path) {
         let archive = archive.to_str().unwrap();
         let imported = self.enter(&["ctr", "--namespace", "k8s.io", "images", "import", archive]);
         assert!(imported.success(), "{imported}");

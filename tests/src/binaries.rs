@@ -11,9 +11,19 @@ pub const PROBE_DIRECTORY: &str = "probe";
 /// The directory below the target directory that programs of a newer Debian than the machine's are unpacked in.
 pub const NEWER_DEBIAN: &str = "newer-debian";
 
+/// The directory below the target directory that has the agent's image for tests.
+pub const IMAGE_DIRECTORY: &str = "image";
+/// What an image is called where it is made.
+pub const IMAGE_FILE: &str = "seccomp-agent.image.tar";
+
 /// The agent, of the same build profile as the running program.
 pub fn agent() -> anyhow::Result<PathBuf> {
     built(&profile_directory()?.join("seccomp-agent"))
+}
+
+/// The agent's image, of a program that is linked statically.
+pub fn image() -> anyhow::Result<PathBuf> {
+    built(&target_directory()?.join(IMAGE_DIRECTORY).join(IMAGE_FILE))
 }
 
 /// An example.

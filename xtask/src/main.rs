@@ -7,9 +7,11 @@ mod build;
 mod ci;
 mod command;
 mod demo;
+mod dist;
 mod fuzz;
 #[cfg(test)]
 mod house;
+mod image;
 mod newer_debian;
 mod node;
 mod test;
@@ -52,6 +54,11 @@ enum Command {
     ///
     /// Installs cargo-fuzz below the target directory if it is missing. The tests replay fuzz/corpus without either.
     Fuzz(fuzz::Options),
+    /// Make what a release is made of: the program, linked statically, manual pages, completions, an image
+    ///
+    /// The program needs nothing of the machine that it runs on but the kernel. The same source, lock file and compiler make
+    /// the same program and the same image, wherever.
+    Dist(dist::Options),
     /// Everything that a change has to pass: format, lints, licences, documentation, packages, tests, benchmarks
     ///
     /// Shows the seconds that each step takes, goes on after a failure, and exits with 1 if there was one.
@@ -75,6 +82,7 @@ fn main() -> ExitCode {
                 .map(|()| ExitCode::SUCCESS)
         }
         Command::Fuzz(options) => fuzz::run(&options).map(|()| ExitCode::SUCCESS),
+        Command::Dist(options) => dist::run(&options).map(|()| ExitCode::SUCCESS),
         Command::Ci => ci::run().map(|()| ExitCode::SUCCESS),
     };
     outcome.unwrap_or_else(|error| {

@@ -10,7 +10,7 @@ use clap::builder::PossibleValuesParser;
 
 use crate::node::Node;
 use crate::tier::{TIERS, Tier};
-use crate::{build, command, newer_debian, tools};
+use crate::{build, command, dist, newer_debian, tools};
 
 /// The name of all tiers together.
 const ALL: &str = "all";
@@ -108,7 +108,11 @@ fn prepare(tier: &Tier) -> anyhow::Result<Option<Node>> {
         build::examples()?;
         newer_debian::fetch()?;
     }
-    if tier.on_a_node { Node::start().map(Some) } else { Ok(None) }
+    if !tier.on_a_node {
+        return Ok(None);
+    }
+    dist::for_tests()?;
+    Node::start().map(Some)
 }
 
 /// Runs `cargo test`, passing on what it says and adding it to `total`; whether all passed.

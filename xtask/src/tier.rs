@@ -57,6 +57,7 @@ pub(crate) const TIERS: &[Tier] = &[
             Tool::Busybox,
             Tool::E2fsprogs,
             Tool::Mount,
+            Tool::Bindfs,
             Tool::Nginx,
             Tool::Redis,
             Tool::Sqlite,

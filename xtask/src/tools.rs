@@ -27,6 +27,8 @@ pub(crate) enum Tool {
     E2fsprogs,
     /// What mounts an image, with `losetup`.
     Mount,
+    /// A file system that a program answers for.
+    Bindfs,
     /// A web server.
     Nginx,
     /// A database in memory.
@@ -66,6 +68,7 @@ impl Tool {
             Tool::Busybox => "busybox-static",
             Tool::E2fsprogs => "e2fsprogs",
             Tool::Mount => "mount",
+            Tool::Bindfs => "bindfs",
             Tool::Nginx => "nginx-light",
             Tool::Redis => "redis-server",
             Tool::Sqlite => "sqlite3",
@@ -94,6 +97,7 @@ impl Tool {
             Tool::E2fsprogs => is_installed("mkfs.ext4"),
             Tool::Mount => is_installed("mount") && is_installed("losetup"),
             // Run by their paths, whatever else of the name there is.
+            Tool::Bindfs => is_installed("bindfs") && is_installed("fusermount3"),
             Tool::Nginx => is_installed("nginx"),
             Tool::Redis => is_installed("redis-server"),
             Tool::Sqlite => is_installed("sqlite3"),

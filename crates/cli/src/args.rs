@@ -6,6 +6,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 use serde::Deserialize;
 
 use crate::doctor::DoctorArgs;
+use crate::help::{CompletionArgs, ManArgs};
 use crate::launch::ContainerArgs;
 use crate::policy::PolicyArgs;
 use crate::profile::ProfileArgs;
@@ -40,6 +41,10 @@ pub(crate) enum Command {
     Recordings(RecordingsArgs),
     /// Make and install profiles, and tell what one would refuse
     Profile(ProfileArgs),
+    /// Print a script that completes command lines of this program
+    Completion(CompletionArgs),
+    #[command(hide = true, about = "Write the manual pages into a directory")]
+    Man(ManArgs),
     #[command(about = "Tell what on this machine keeps the agent from working, and how to mend it")]
     Doctor(DoctorArgs),
     /// Be the OCI runtime of an engine that drops `listenerPath`, such as docker

@@ -6,6 +6,7 @@ mod config;
 mod doctor;
 mod enforcing;
 mod falco;
+mod help;
 mod inherited;
 mod launch;
 mod log;
@@ -51,6 +52,8 @@ fn main() -> ExitCode {
         Command::Record(options) => (record::record(&options), run::OWN_FAILURE),
         Command::Recordings(options) => (recordings::recordings(&options).map(|()| 0), 1),
         Command::Profile(options) => (profile::profile(&options), options.failure()),
+        Command::Completion(options) => (help::completion(&options).map(|()| 0), 1),
+        Command::Man(options) => (help::man(&options).map(|()| 0), 1),
         Command::Doctor(options) => (doctor::doctor(&options), 1),
         Command::OciRuntime(options) => (oci_runtime::run(&options).map(|()| 0), 1),
     };

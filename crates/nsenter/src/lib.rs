@@ -19,8 +19,10 @@
 //! - A [`MountNamespace`] is where the caller's mounts are: it lists, copies, attaches, changes and unmounts them, by
 //!   descriptors. [`Scene::join`] moves to other namespaces that a file system depends on. [`lock_tree`] covers entries
 //!   of what is to be mounted so that nobody can take the covers off.
+//! - A [`LoneDevice`] is a block device to be mounted, where nobody can put another in its place.
 //! - [`open_host_file`] opens what a caller is to be handed of the host, with no way beyond it; [`clone_host_node`]
 //!   makes a device of the host something to mount.
+//! - [`call_while`] makes a call that may wait for ever, until nobody wants it any more.
 //!
 //! The order matters: everything is opened and read **before** the notification's validity is asked for, since a
 //! thread id is no identity. [`Caller::act`] asks at the right moment.
@@ -53,6 +55,7 @@
 mod caller;
 mod change;
 mod detached;
+mod device;
 mod entry;
 mod error;
 mod helper;
@@ -74,6 +77,7 @@ mod workshop;
 
 pub use caller::{AT_FDCWD, Base, Caller};
 pub use detached::change_detached_mount;
+pub use device::LoneDevice;
 pub use entry::EntryPath;
 pub use error::Error;
 pub use host_file::{clone_host_node, find_host_file, open_host_file};
@@ -81,6 +85,7 @@ pub use keeper::Keeper;
 pub use mount::{Change, MountNamespace, PidNamespace};
 pub use mount_id::{MountId, Mounted};
 pub use namespaces::{Namespace, NamespaceKind};
+pub use process::call_while;
 pub use rustix::thread::CapabilitySet as Capabilities;
 pub use scene::{Place, Scene};
 pub use status::Credentials;

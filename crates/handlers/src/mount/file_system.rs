@@ -7,6 +7,7 @@ use seccomp_agent_nsenter::NamespaceKind;
 use seccomp_agent_registry::Errno;
 
 use super::mounter::Mounter;
+use crate::nodes::Devices;
 
 /// A file system that can be mounted for a container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -26,6 +27,20 @@ pub enum FileSystem {
     Mqueue,
     /// The control groups of the caller's cgroup namespace.
     Cgroup2,
+    /// What is on a block device that is listed, as are those below: ext4, ext3 or ext2.
+    Ext4,
+    /// XFS.
+    Xfs,
+    /// FAT, with long names.
+    Vfat,
+    /// That of optical media.
+    Iso9660,
+    /// A compressed one that is read-only.
+    Squashfs,
+    /// Another one.
+    Erofs,
+    /// What a program of the container's answers for, by the `/dev/fuse` that it has opened.
+    Fuse,
 }
 
 /// A file system that is granted, and how.
@@ -37,6 +52,8 @@ pub struct FileSystemGrant {
     pub options: Option<Vec<String>>,
     /// What is not forced.
     pub allow: Allowed,
+    /// The block devices that it may be on, for those that are on one: none if empty.
+    pub devices: Vec<Devices>,
     /// Whether callers without `CAP_SYS_ADMIN` in their own user namespace are left to the kernel, which refuses them.
     pub needs_sys_admin: bool,
 }
@@ -61,8 +78,22 @@ pub(super) struct MountOption {
 
 impl FileSystem {
     /// All of them.
-    pub const ALL: [Self; 7] =
-        [Self::Proc, Self::Sysfs, Self::Tmpfs, Self::Overlay, Self::Devpts, Self::Mqueue, Self::Cgroup2];
+    pub const ALL: [Self; 14] = [
+        Self::Proc,
+        Self::Sysfs,
+        Self::Tmpfs,
+        Self::Overlay,
+        Self::Devpts,
+        Self::Mqueue,
+        Self::Cgroup2,
+        Self::Ext4,
+        Self::Xfs,
+        Self::Vfat,
+        Self::Iso9660,
+        Self::Squashfs,
+        Self::Erofs,
+        Self::Fuse,
+    ];
 
     /// What the kernel calls it.
     pub const fn name(self) -> &'static CStr {
@@ -74,18 +105,64 @@ impl FileSystem {
             Self::Devpts => c"devpts",
             Self::Mqueue => c"mqueue",
             Self::Cgroup2 => c"cgroup2",
+            Self::Ext4 => c"ext4",
+            Self::Xfs => c"xfs",
+            Self::Vfat => c"vfat",
+            Self::Iso9660 => c"iso9660",
+            Self::Squashfs => c"squashfs",
+            Self::Erofs => c"erofs",
+            Self::Fuse => c"fuse",
         }
     }
 
-    /// The options that can be granted. What would name a namespace or a file other than the caller's, or change
-    /// what others share, is not among them.
+    /// The options that can be granted. What would name a namespace, a file or a device other than the caller's, change
+    /// what others share, stop the machine or load a module is not among them.
     pub const fn options(self) -> &'static [&'static str] {
         match self {
             Self::Proc => &["hidepid", "gid", "subset"],
-            Self::Sysfs | Self::Mqueue | Self::Cgroup2 => &[],
+            Self::Sysfs | Self::Mqueue | Self::Cgroup2 | Self::Squashfs => &[],
             Self::Tmpfs => &["size", "mode", "nr_blocks", "nr_inodes", "uid", "gid", "inode32", "inode64"],
             Self::Overlay => &["lowerdir", "upperdir", "workdir", "userxattr", "volatile", "index", "xino"],
             Self::Devpts => &["mode", "ptmxmode", "uid", "gid", "max", "newinstance"],
+            Self::Ext4 => &[
+                "errors",
+                "data",
+                "commit",
+                "barrier",
+                "nobarrier",
+                "discard",
+                "nodiscard",
+                "delalloc",
+                "nodelalloc",
+                "noload",
+                "norecovery",
+                "acl",
+                "noacl",
+                "grpid",
+                "nogrpid",
+            ],
+            Self::Xfs => &["norecovery", "nouuid", "inode32", "inode64", "discard", "nodiscard"],
+            Self::Vfat => &["uid", "gid", "umask", "dmask", "fmask", "shortname", "utf8", "quiet", "flush"],
+            Self::Iso9660 => &["uid", "gid", "mode", "dmode", "norock", "nojoliet"],
+            Self::Erofs => &["user_xattr", "nouser_xattr", "acl", "noacl"],
+            Self::Fuse => &[
+                "fd",
+                "rootmode",
+                "user_id",
+                "group_id",
+                "default_permissions",
+                "allow_other",
+                "max_read",
+                "subtype",
+            ],
+        }
+    }
+
+    /// Those of its options that it cannot be mounted without: they can be given whatever is listed.
+    const fn needed_options(self) -> &'static [&'static str] {
+        match self {
+            Self::Fuse => &["fd", "rootmode", "user_id", "group_id"],
+            _ => &[],
         }
     }
 
@@ -97,7 +174,7 @@ impl FileSystem {
             Self::Mqueue => Some(NamespaceKind::Ipc),
             Self::Cgroup2 => Some(NamespaceKind::Cgroup),
             Self::Overlay => Some(NamespaceKind::Mount),
-            Self::Proc | Self::Tmpfs | Self::Devpts => None,
+            _ => None,
         }
     }
 
@@ -107,9 +184,22 @@ impl FileSystem {
         matches!(self, Self::Proc | Self::Sysfs | Self::Mqueue | Self::Cgroup2)
     }
 
-    /// Whether each mount is a file system of its own: one that is changed changes for nobody else.
+    /// Whether what it is on is a block device, which has to be listed.
+    pub const fn is_on_a_device(self) -> bool {
+        matches!(self, Self::Ext4 | Self::Xfs | Self::Vfat | Self::Iso9660 | Self::Squashfs | Self::Erofs)
+    }
+
+    /// Whether each mount is a file system of its own, or of a device of its own: one that is changed changes for
+    /// nobody else.
     pub(super) const fn is_new(self) -> bool {
-        matches!(self, Self::Proc | Self::Tmpfs | Self::Overlay | Self::Devpts)
+        matches!(self, Self::Proc | Self::Tmpfs | Self::Overlay | Self::Devpts | Self::Fuse)
+            || self.is_on_a_device()
+    }
+
+    /// Whether it is not made step by step, by `fsopen(2)`: its layers, its device or who answers for it are looked up
+    /// all at once, before it is made.
+    pub(super) const fn is_by_mount_only(self) -> bool {
+        matches!(self, Self::Overlay | Self::Fuse) || self.is_on_a_device()
     }
 
     /// Whether a user namespace that may mount it may not where a part of the one that it sees is covered
@@ -126,7 +216,7 @@ impl FileSystem {
     /// Attributes that each of its mounts has.
     pub(super) fn forced(self, allow: Allowed) -> MountAttrFlags {
         let mut forced = MountAttrFlags::empty();
-        let has_programs = matches!(self, Self::Tmpfs | Self::Overlay);
+        let has_programs = matches!(self, Self::Tmpfs | Self::Overlay | Self::Fuse) || self.is_on_a_device();
         forced.set(MountAttrFlags::MOUNT_ATTR_NOSUID, !allow.suid);
         // Its devices are what a devpts is for.
         forced.set(MountAttrFlags::MOUNT_ATTR_NODEV, !allow.dev && self != Self::Devpts);
@@ -134,26 +224,34 @@ impl FileSystem {
         forced
     }
 
-    /// Of this name.
+    /// Of this name, as `mount(2)` has it: that of FUSE may say whose it is (`fuse.sshfs`).
     pub(super) fn named(name: &CStr) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.name() == name)
+        let (family, subtype) = parted(name);
+        let kind = Self::ALL.into_iter().find(|kind| kind.name().to_bytes() == family)?;
+        (subtype.is_none() || kind == Self::Fuse).then_some(kind)
     }
 }
 
 impl From<FileSystem> for FileSystemGrant {
-    /// With all options, and everything forced.
+    /// With all options, everything forced, and no device.
     fn from(kind: FileSystem) -> Self {
-        Self { kind, options: None, allow: Allowed::default(), needs_sys_admin: false }
+        Self { kind, options: None, allow: Allowed::default(), devices: Vec::new(), needs_sys_admin: false }
     }
 }
 
 impl FileSystemGrant {
     /// Whether it has something to say to a caller; the kernel has to all others.
     pub(super) fn is_for(&self, mounter: &Mounter) -> bool {
-        if mounter.is_capable { self.kind.has_to_be_visible() } else { !self.needs_sys_admin }
+        if self.kind.is_on_a_device() && self.devices.is_empty() {
+            return false;
+        }
+        // What is on a device nobody mounts in a user namespace of its own.
+        let is_refused = self.kind.has_to_be_visible() || self.kind.is_on_a_device();
+        if mounter.is_capable { is_refused } else { !self.needs_sys_admin }
     }
 
-    /// Takes `key=value,flag` apart. EINVAL for what the file system does not know or may not be told.
+    /// Takes `key=value,flag` apart. EINVAL for what the file system does not know or may not be told, EPERM for what
+    /// would stop the machine.
     pub(super) fn vet(&self, options: &CStr) -> Result<Vec<MountOption>, Errno> {
         let is_overlay = self.kind == FileSystem::Overlay;
         let given = split(options.to_bytes(), b',', is_overlay);
@@ -165,13 +263,24 @@ impl FileSystemGrant {
         let equals = option.iter().position(|byte| *byte == b'=');
         let (key, value) = equals.map_or((option, None), |at| (&option[..at], Some(&option[at + 1..])));
         let name = std::str::from_utf8(key).map_err(|_| Errno::INVAL)?;
-        let is_listed = self.options.as_ref().is_none_or(|listed| listed.iter().any(|one| one == name));
+        let is_listed = self.options.as_ref().is_none_or(|listed| listed.iter().any(|one| one == name))
+            || self.kind.needed_options().contains(&name);
         if !is_listed || !self.kind.options().contains(&name) {
             return Err(Errno::INVAL);
+        }
+        if self.kind.is_on_a_device() && name == "errors" && value == Some(b"panic") {
+            return Err(Errno::PERM);
         }
         let string = |bytes: &[u8]| CString::new(bytes).map_err(|_| Errno::INVAL);
         Ok(MountOption { key: string(key)?, value: value.map(string).transpose()? })
     }
+}
+
+/// A file system's name, and what `mount(2)` has behind the first dot of it.
+pub(super) fn parted(name: &CStr) -> (&[u8], Option<&[u8]>) {
+    let name = name.to_bytes();
+    let dot = name.iter().position(|byte| *byte == b'.');
+    dot.map_or((name, None), |at| (&name[..at], Some(&name[at + 1..])))
 }
 
 /// Parts `text` at a separator; where backslashes quote, not at one behind a backslash.
@@ -267,6 +376,28 @@ mod tests {
         };
         assert!(grant.vet(c"size=1m").is_ok());
         assert_eq!(grant.vet(c"size=1m,mode=1777"), Err(Errno::INVAL));
+    }
+
+    #[test]
+    fn what_a_file_system_needs_can_be_given_whatever_is_listed() {
+        let grant = FileSystemGrant { options: Some(vec![]), ..FileSystemGrant::from(FileSystem::Fuse) };
+        assert!(grant.vet(c"fd=3,rootmode=40000,user_id=0,group_id=0").is_ok());
+        assert_eq!(grant.vet(c"allow_other"), Err(Errno::INVAL));
+        assert_eq!(grant.vet(c"blksize=512"), Err(Errno::INVAL));
+    }
+
+    #[test]
+    fn only_fuse_has_subtypes() {
+        for (name, kind) in [
+            (c"fuse", Some(FileSystem::Fuse)),
+            (c"fuse.sshfs", Some(FileSystem::Fuse)),
+            (c"fuse.", Some(FileSystem::Fuse)),
+            (c"fuseblk", None),
+            (c"proc.x", None),
+            (c"tmpfs", Some(FileSystem::Tmpfs)),
+        ] {
+            assert_eq!(FileSystem::named(name), kind, "{name:?}");
+        }
     }
 
     #[test]

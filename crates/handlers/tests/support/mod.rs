@@ -3,8 +3,10 @@
 #![allow(clippy::unwrap_used, dead_code)] // A failure ends the test; not every test uses all of this.
 
 pub(crate) mod audit;
+pub(crate) mod block_device;
 pub(crate) mod differential;
 pub(crate) mod frozen;
+pub(crate) mod fuse_server;
 pub(crate) mod inside;
 pub(crate) mod mount_api;
 pub(crate) mod mounts;
