@@ -7,6 +7,7 @@
 mod agent;
 mod cluster;
 mod examples;
+mod faults;
 mod pod;
 mod policies;
 mod recording;
