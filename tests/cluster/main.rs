@@ -6,6 +6,7 @@
 
 mod agent;
 mod cluster;
+mod manifests;
 mod pod;
 mod policies;
 mod recording;
