@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use seccomp_agent_tests::{binaries, eventually, run_for};
+use seccomp_agent_tests::{binaries, run_for};
 use serde_json::Value;
 
-use crate::cluster::{Cluster, DEADLINE, workspace};
+use crate::cluster::{Cluster, DEADLINE, soon, workspace};
 
 /// Its namespace.
 pub(crate) const NAMESPACE: &str = "seccomp-agent";
@@ -66,11 +66,7 @@ pub(crate) fn log(cluster: &Cluster) -> Vec<Value> {
 
 /// Whether an agent says such a thing, within a while.
 pub(crate) fn says(cluster: &Cluster, is_it: impl Fn(&Value) -> bool) -> bool {
-    eventually(DEADLINE, || {
-        // Reading is work for a machine that has enough to do.
-        std::thread::sleep(std::time::Duration::from_millis(100));
-        log(cluster).iter().any(&is_it)
-    })
+    soon(|| log(cluster).iter().any(&is_it))
 }
 
 /// Imports the agent's image, which has the name that `deploy/` has.

@@ -1,5 +1,7 @@
 //! The cluster, one for all tests.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::{LazyLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -38,6 +40,14 @@ pub(crate) fn in_peace() -> (RwLockReadGuard<'static, ()>, &'static Cluster) {
 pub(crate) fn alone() -> (RwLockWriteGuard<'static, ()>, &'static Cluster) {
     let peace = PEACE.write().unwrap_or_else(PoisonError::into_inner);
     (peace, &CLUSTER)
+}
+
+/// Whether `holds` becomes true while somebody might still wait for it. Asks now and then: it takes processes.
+pub(crate) fn soon(mut holds: impl FnMut() -> bool) -> bool {
+    eventually(DEADLINE, || {
+        std::thread::sleep(Duration::from_millis(200));
+        holds()
+    })
 }
 
 /// The workspace's root.
@@ -103,7 +113,7 @@ impl Cluster {
         self.kubectl(&["create", "namespace", name]);
         let has_account =
             || self.enter(&["kubectl", "--namespace", name, "get", "serviceaccount", "default"]).success();
-        assert!(eventually(DEADLINE, has_account), "{name}");
+        assert!(soon(has_account), "{name}");
     }
 
     /// Puts a profile where pods name it as `tests/NAME.json`.
@@ -115,6 +125,8 @@ impl Cluster {
 
     /// Imports an image of one layer, the folder `root`.
     pub(crate) fn import(&self, name: &str, root: &Path, words: &[&str]) {
+        // The root of who is not root in it, too.
+        std::fs::set_permissions(root, Permissions::from_mode(0o755)).unwrap();
         let archive = self.bed.subdirectory("image.").unwrap().join("image.tar");
         let made =
             run_for(DEADLINE, Self::program("image").arg(&archive).arg(name).arg(root).args(words)).unwrap();

@@ -6,6 +6,7 @@
 
 mod agent;
 mod cluster;
+mod examples;
 mod manifests;
 mod pod;
 mod policies;

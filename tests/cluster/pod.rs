@@ -1,11 +1,9 @@
 //! Pods.
 
-use std::time::Duration;
-
-use seccomp_agent_tests::{Ended, eventually};
+use seccomp_agent_tests::Ended;
 use serde_json::{Value, json};
 
-use crate::cluster::{Cluster, DEADLINE};
+use crate::cluster::{Cluster, soon, workspace};
 
 /// A pod to be, of one container.
 #[derive(Clone)]
@@ -34,6 +32,12 @@ impl Pod {
             container["imagePullPolicy"] = "Never".into();
         }
         Self { object }
+    }
+
+    /// That of an example of `deploy/`.
+    pub(crate) fn example(cluster: &Cluster, name: &str) -> Self {
+        let file = workspace().join("deploy/examples").join(name);
+        Self::of(cluster.read(&["--filename", file.to_str().unwrap()]))
     }
 
     /// With a shell's script as its program.
@@ -96,11 +100,16 @@ impl Pod {
         cluster.kubectl(&["--namespace", self.namespace(), "describe", "pod", self.name()])
     }
 
+    /// What the API server knows of its state.
+    pub(crate) fn status(&self, cluster: &Cluster) -> Value {
+        let get = ["--namespace", self.namespace(), "get", "pod", self.name(), "--output", "json"];
+        serde_json::from_str::<Value>(&cluster.kubectl(&get)).unwrap()["status"].take()
+    }
+
     /// The runtime's id of its container.
     pub(crate) fn container_id(&self, cluster: &Cluster) -> String {
-        let path = "jsonpath={.status.containerStatuses[0].containerID}";
-        let said =
-            cluster.kubectl(&["--namespace", self.namespace(), "get", "pod", self.name(), "--output", path]);
+        let status = self.status(cluster);
+        let said = status["containerStatuses"][0]["containerID"].as_str().unwrap();
         said.trim_start_matches("containerd://").to_owned()
     }
 
@@ -113,8 +122,7 @@ impl Pod {
     #[track_caller]
     pub(crate) fn writes(&self, cluster: &Cluster, text: &str) -> String {
         let mut log = String::new();
-        let written = eventually(DEADLINE, || {
-            std::thread::sleep(Duration::from_millis(200));
+        let written = soon(|| {
             log = self.log(cluster);
             log.contains(text)
         });

@@ -31,7 +31,9 @@ fn two_pods_of_a_node_get_what_the_policy_says_of_each_and_no_more() {
     let pods = ["devices", "names"].map(|name| {
         Pod::new("policies", name, "tests/policies.json").script(SCRIPT).without_capability("MKNOD")
     });
-    pods.iter().for_each(|pod| pod.start(cluster));
+    for pod in &pods {
+        pod.start(cluster);
+    }
     let refused = "Operation not permitted";
     let mem = format!("mknod: /tmp/mem: {refused}");
     let mount = "mount: permission denied (are you root?)";

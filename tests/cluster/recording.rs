@@ -1,13 +1,12 @@
 //! A workload that is recorded, and whose next version runs under the profile of that.
 
-use seccomp_agent_tests::eventually;
 use serde_json::{Value, json};
 
 use crate::agent;
-use crate::cluster::{Cluster, DEADLINE, in_peace};
+use crate::cluster::{Cluster, in_peace, soon};
 use crate::pod::Pod;
 
-/// What the workload does: its version is what it ends with.
+/// What the workload does, and what the version that is recorded does not.
 const SCRIPT: &str = "
     mkdir /tmp/folder && echo hello > /tmp/folder/file && cat /tmp/folder/file
     mkfifo /tmp/fifo 2>&1
@@ -39,18 +38,18 @@ fn version(cluster: &Cluster, profile: &str, script: &str) -> String {
     let workload = ["--namespace", "recorded"];
     let rollout = ["rollout", "status", "deployment/web", "--timeout=90s"];
     cluster.kubectl(&[&workload[..], &rollout].concat());
-    let mut log = String::new();
-    let done = eventually(DEADLINE, || {
+    let mut written = String::new();
+    let done = soon(|| {
         // Of the newest pod.
         let newest = ["get", "pods", "--sort-by=.metadata.creationTimestamp", "--output=name"];
         let pods = cluster.kubectl(&[&workload[..], &newest].concat());
-        log = cluster
+        written = cluster
             .enter(&[&["kubectl"], &workload[..], &["logs", pods.lines().last().unwrap()]].concat())
             .stdout;
-        log.contains("done")
+        written.contains("done")
     });
-    assert!(done, "{log}");
-    log
+    assert!(done, "{written}");
+    written
 }
 
 #[test]
@@ -59,20 +58,18 @@ fn a_pod_is_recorded_and_its_next_version_may_do_that_and_no_more() {
     cluster.namespace("recorded");
     let directory = "/var/lib/kubelet/seccomp";
     let first = format!("recording/{RECORDING}.json");
-    let made =
-        ["profile", "new", "--record", RECORDING, "--for", "runc", "--libseccomp", "2.5.4", "--output"];
-    agent::run(cluster, &[&made[..], &[&format!("{directory}/{first}")]].concat());
+    let new = ["profile", "new", "--record", RECORDING, "--for", "runc", "--libseccomp", "2.5.4", "--output"];
+    agent::run(cluster, &[&new[..], &[&format!("{directory}/{first}")]].concat());
 
-    let without_a_fifo: String =
-        SCRIPT.lines().filter(|line| !line.contains("mkfifo")).map(|line| format!("{line}\n")).collect();
-    assert_eq!(version(cluster, &first, &without_a_fifo), "hello\ndone\n");
+    let as_it_was = SCRIPT.replace("mkfifo", ": mkfifo");
+    assert_eq!(version(cluster, &first, &as_it_was), "hello\ndone\n");
     let is_known = || {
         let shown = agent::run(cluster, &["recordings", "show", RECORDING, "--output", "json"]);
         let shown: Value = serde_json::from_str(&shown).unwrap();
         let calls = shown["calls"].as_array().unwrap();
         calls.iter().any(|call| call["call"] == "mkdir" && call["count"].as_u64() >= Some(1))
     };
-    assert!(eventually(DEADLINE, is_known));
+    assert!(soon(is_known));
     let make = ["recordings", "profile", RECORDING, "--base", "minimal", "--output"];
     agent::run(cluster, &[&make[..], &[&format!("{directory}/tests/web.json")]].concat());
 

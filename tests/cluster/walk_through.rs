@@ -1,6 +1,6 @@
 //! What the first page of the documentation shows, in a pod of each kind.
 
-use crate::cluster::{Cluster, in_peace, workspace};
+use crate::cluster::{Cluster, in_peace};
 use crate::pod::Pod;
 
 /// Makes the directory that it is told, mounts proc, and runs a program that is not delayed and one that is.
@@ -12,11 +12,6 @@ const SCRIPT: &str = r#"
     { time /bin/true; } 2>&1 | grep real
     echo done
 "#;
-
-fn example(cluster: &Cluster, name: &str) -> Pod {
-    let file = workspace().join("deploy/examples").join(name);
-    Pod::of(cluster.read(&["--filename", file.to_str().unwrap()]))
-}
 
 /// The seconds that a line `real 0m 2.00s` says.
 fn seconds(line: &str) -> f64 {
@@ -49,7 +44,7 @@ fn walk_through(cluster: &Cluster, pod: Pod, suffix: &str) {
 #[test]
 fn the_walk_through_works_in_its_pod_and_by_exec() {
     let (_peace, cluster) = in_peace();
-    walk_through(cluster, example(cluster, "walk-through.yaml"), "-default-mynotifypod-container1");
+    walk_through(cluster, Pod::example(cluster, "walk-through.yaml"), "-default-mynotifypod-container1");
 }
 
 #[test]
@@ -68,13 +63,13 @@ fn it_works_with_other_runtimes() {
 fn in_a_user_namespace_of_its_own_a_pod_gets_directories_and_delays() {
     let (_peace, cluster) = in_peace();
     cluster.namespace("users");
-    let script = r#"
+    let script = r"
         read -r inside outside count < /proc/self/uid_map
         [ $inside = 0 ] && [ $outside != 0 ] && [ $count = 65536 ] && echo mapped
         mkdir /abc && ls -d /abc-* && stat -c %u /abc-*
         { time /bin/true; } 2>&1 | grep real
         echo done
-    "#;
+    ";
     let pod = Pod::new("users", "mapped", "seccomp-agent/walk-through.json").with("hostUsers", false);
     let pod = pod.script(&format!("{script} sleep infinity"));
     pod.run(cluster);
