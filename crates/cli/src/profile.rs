@@ -38,7 +38,7 @@ impl ProfileArgs {
     /// The exit status for a failure of this program, which is told apart where a command is run.
     pub(crate) const fn failure(&self) -> u8 {
         match self.command {
-            ProfileCommand::New(_) => 1,
+            ProfileCommand::Install(_) | ProfileCommand::New(_) => 1,
             ProfileCommand::Verify(_) => run::OWN_FAILURE,
         }
     }
