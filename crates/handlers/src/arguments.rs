@@ -1,5 +1,6 @@
 //! Arguments that several families take, read as the kernel does.
 
+use std::fmt;
 use std::ops::RangeInclusive;
 
 use rustix::fs::{AtFlags, Mode};
@@ -41,6 +42,20 @@ impl Numbers {
     /// Whether `number` is listed.
     pub fn contains(&self, number: u32) -> bool {
         self.0.iter().any(|range| range.contains(&number))
+    }
+}
+
+impl fmt::Display for Numbers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (index, range) in self.0.iter().enumerate() {
+            let comma = if index == 0 { "" } else { "," };
+            match (*range.start(), *range.end()) {
+                (0, u32::MAX) => write!(f, "{comma}*")?,
+                (first, last) if first == last => write!(f, "{comma}{first}")?,
+                (first, last) => write!(f, "{comma}{first}-{last}")?,
+            }
+        }
+        Ok(())
     }
 }
 

@@ -1,4 +1,5 @@
 use std::ffi::CString;
+use std::fmt;
 
 use rustix::fs::{FileType, makedev};
 use seccomp_agent_nsenter::{AT_FDCWD, Caller, Capabilities, EntryPath};
@@ -41,6 +42,20 @@ pub struct Devices {
     pub major: Numbers,
     /// Minor numbers.
     pub minor: Numbers,
+}
+
+impl fmt::Display for Devices {
+    /// As in the device cgroup.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}:{}", if self.is_block { 'b' } else { 'c' }, self.major, self.minor)
+    }
+}
+
+impl Devices {
+    /// Whether a device is one of them.
+    pub(crate) fn has(&self, is_block: bool, major: u32, minor: u32) -> bool {
+        self.is_block == is_block && self.major.contains(major) && self.minor.contains(minor)
+    }
 }
 
 impl Nodes {
@@ -107,9 +122,7 @@ impl Nodes {
             FileType::CharacterDevice => false,
             _ => return false,
         };
-        self.devices.iter().any(|listed| {
-            listed.is_block == is_block && listed.major.contains(major) && listed.minor.contains(minor)
-        })
+        self.devices.iter().any(|listed| listed.has(is_block, major, minor))
     }
 }
 
@@ -203,6 +216,7 @@ mod tests {
         ] {
             assert_eq!(nodes.lists(kind, major, minor), listed, "{kind:?} {major} {minor}");
         }
+        assert_eq!(nodes.devices[0].to_string(), "c 1:3,5-9");
         assert!(!Nodes::default().lists(FileType::CharacterDevice, 1, 3));
     }
 }

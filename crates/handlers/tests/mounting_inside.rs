@@ -10,9 +10,10 @@ use std::os::unix::fs::{PermissionsExt, chown, symlink};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 
-use seccomp_agent_handlers::{FileSystem, FileSystemGrant, Mount};
+use seccomp_agent_handlers::{FileSystem, FileSystemGrant, Mount, Numbers};
 use seccomp_agent_registry::Registry;
 use support::audit::{audited, record};
+use support::block_device::BlockDevice;
 use support::inside::{FIRST, Keeps};
 use support::mounts::table;
 
@@ -292,4 +293,65 @@ fn who_has_to_have_the_capability_is_refused_without_it() {
     let script = format!("busybox mount -t proc proc a; {WITHOUT} busybox umount a; echo status $?;");
     let (said, mounts) = inside(Some(granted()), "", &script);
     assert!(said.contains("status 1") && mounts.iter().any(|mount| mount.starts_with("/a / ")), "{said}");
+}
+
+/// A device that the container's root owns, and what grants an ext4 on it, with or without the device listed.
+fn with_device(is_listed: bool, wrapper: &'static str, script: &str) -> (String, support::audit::Records) {
+    let (device, folder) = (BlockDevice::new("this"), tempfile::tempdir_in("/tmp").unwrap());
+    fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o755)).unwrap();
+    device.node(&folder.path().join("node"), FIRST, 0o600);
+    let mut devices = device.listed();
+    if !is_listed {
+        devices[0].minor = Numbers::none();
+    }
+    let grant = FileSystemGrant { devices, ..FileSystem::Ext4.into() };
+    let registry = audited(support::mounts::registry(&Mount::granting([grant])));
+    let script = script.replace("NODE", folder.path().join("node").to_str().unwrap());
+    let ((said, _), records) = record(|| inside(Some(registry), wrapper, &script));
+    (said, records)
+}
+
+#[test]
+fn what_is_on_a_device_has_the_containers_ids_and_keeps_its_flags() {
+    for wrapper in ["", WITHOUT] {
+        let (said, records) = with_device(
+            true,
+            wrapper,
+            &each(&[
+                "busybox mount -t ext4 NODE a",
+                "busybox stat -c %u:%g:%a a a/name",
+                "busybox cat a/name",
+                "busybox touch a/new",
+                "busybox stat -c %u:%g a/new",
+                "busybox grep -c nosuid,nodev.*ext4 /proc/self/mountinfo",
+                "busybox mount -o remount,bind,suid,dev a",
+                "busybox grep -c nosuid,nodev.*ext4 /proc/self/mountinfo",
+                "busybox cat a/null",
+                "busybox mount -o remount,ro a",
+                "busybox umount a",
+            ])
+            .replace("NODE\" ", "\" "),
+        );
+        let after = |command: &str| {
+            let end = said.find(&format!("{command} 0\n"));
+            said[..end.unwrap_or_else(|| panic!("{command}: {said}"))].to_owned()
+        };
+        assert!(after("busybox stat -c %u:%g:%a a a/name").ends_with("0:0:755\n0:0:644\n"), "{said}");
+        assert!(after("busybox cat a/name").ends_with("this\n"), "{said}");
+        assert!(after("busybox stat -c %u:%g a/new").ends_with("0:0\n"), "{said}");
+        assert_eq!(said.matches("mountinfo 0\n").count(), 2, "{said}");
+        assert!(said.contains("cat a/null 1\n") && said.ends_with("umount a 0"), "{said}");
+        assert!(!said.contains("remount,ro a 0\n"), "{said}");
+        assert!(records.count(&[("decision", "granted"), ("syscall", "mount")]) > 0, "{records:?}");
+        if wrapper == WITHOUT {
+            records.assert_refused(&[("why", "the file system is of the host's user namespace")]);
+        }
+    }
+}
+
+#[test]
+fn a_device_that_is_not_listed_is_not_mounted_inside_either() {
+    let (said, records) = with_device(false, "", "busybox mount -t ext4 NODE a; echo $?;");
+    assert!(said.contains("permission denied") && said.ends_with("\n1"), "{said}");
+    records.assert_refused(&[("why", "the device is not listed")]);
 }

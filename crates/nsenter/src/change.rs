@@ -44,11 +44,11 @@ impl Scene<'_> {
     /// Runs `change` on a path that leads to `file`: the link in our own procfs of a descriptor that is our
     /// own. The calls take no directory, and their newer forms no `O_PATH` descriptor, so the working directory
     /// is procfs for as long as `change` takes.
-    fn by_link(
+    pub(crate) fn by_link<T>(
         &self,
         file: BorrowedFd<'_>,
-        change: impl FnOnce(&CStr) -> Result<(), Errno>,
-    ) -> Result<(), Errno> {
+        change: impl FnOnce(&CStr) -> Result<T, Errno>,
+    ) -> Result<T, Errno> {
         let link = own_link(file);
         fchdir(&self.caller().home().proc)?;
         let outcome = change(link.as_c_str());

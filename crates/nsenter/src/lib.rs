@@ -19,6 +19,7 @@
 //! - A [`MountNamespace`] is where the caller's mounts are: it lists, copies, attaches, changes and unmounts them, by
 //!   descriptors. [`Scene::join`] moves to other namespaces that a file system depends on. [`lock_tree`] covers entries
 //!   of what is to be mounted so that nobody can take the covers off.
+//! - A [`LoneDevice`] is a block device to be mounted, where nobody can put another in its place.
 //! - [`open_host_file`] opens what a caller is to be handed of the host, with no way beyond it; [`clone_host_node`]
 //!   makes a device of the host something to mount.
 //!
@@ -53,6 +54,7 @@
 mod caller;
 mod change;
 mod detached;
+mod device;
 mod entry;
 mod error;
 mod helper;
@@ -74,6 +76,7 @@ mod workshop;
 
 pub use caller::{AT_FDCWD, Base, Caller};
 pub use detached::change_detached_mount;
+pub use device::LoneDevice;
 pub use entry::EntryPath;
 pub use error::Error;
 pub use host_file::{clone_host_node, find_host_file, open_host_file};

@@ -90,6 +90,16 @@ impl Caller {
     }
 }
 
+impl Caller {
+    /// Has the ids in a mount that is attached nowhere yet, of what belongs to our user namespace, be those of the
+    /// caller's (`mount_setattr(2)`, `MOUNT_ATTR_IDMAP`): what is 0's is its root's. EINVAL where the file system
+    /// cannot.
+    pub fn map_ids(&self, mount: impl AsFd) -> Result<(), Error> {
+        let namespace = self.open_namespace("ns/user")?;
+        Ok(raw::map_ids(mount.as_fd(), namespace.as_fd())?)
+    }
+}
+
 impl Scene<'_> {
     /// Moves who acts to a namespace of the caller; the caller's root stays its root. A thread is there until it goes
     /// home. A helper stays, so that it joins nothing but a mount namespace (else EPERM): all it does there is by

@@ -58,7 +58,7 @@ pub(crate) fn change_mount(
     set: MountAttrFlags,
     clear: MountAttrFlags,
 ) -> Result<(), Errno> {
-    mount_setattr(mount, 0, set, clear, libc::MS_PRIVATE)
+    mount_setattr(mount, 0, set, clear, libc::MS_PRIVATE, None)
 }
 
 /// Sets and clears attributes of a mount.
@@ -67,7 +67,7 @@ pub(crate) fn set_attributes(
     set: MountAttrFlags,
     clear: MountAttrFlags,
 ) -> Result<(), Errno> {
-    mount_setattr(mount, 0, set, clear, 0)
+    mount_setattr(mount, 0, set, clear, 0, None)
 }
 
 /// Sets the propagation of a mount.
@@ -76,13 +76,19 @@ pub(crate) fn set_propagation(
     propagation: MountPropagationFlags,
 ) -> Result<(), Errno> {
     let none = MountAttrFlags::empty();
-    mount_setattr(mount, 0, none, none, propagation.bits().into())
+    mount_setattr(mount, 0, none, none, propagation.bits().into(), None)
 }
 
 /// Makes a detached mount and all below it private.
 pub(crate) fn make_private(tree: BorrowedFd<'_>) -> Result<(), Errno> {
     let none = MountAttrFlags::empty();
-    mount_setattr(tree, libc::AT_RECURSIVE, none, none, libc::MS_PRIVATE)
+    mount_setattr(tree, libc::AT_RECURSIVE, none, none, libc::MS_PRIVATE, None)
+}
+
+/// Has the ids in a detached mount be those of a user namespace. EINVAL where its file system cannot.
+pub(crate) fn map_ids(mount: BorrowedFd<'_>, user_namespace: BorrowedFd<'_>) -> Result<(), Errno> {
+    let none = MountAttrFlags::empty();
+    mount_setattr(mount, 0, none, none, 0, Some(user_namespace))
 }
 
 fn mount_setattr(
@@ -91,13 +97,17 @@ fn mount_setattr(
     set: MountAttrFlags,
     clear: MountAttrFlags,
     propagation: u64,
+    user_namespace: Option<BorrowedFd<'_>>,
 ) -> Result<(), Errno> {
     const MOUNT_SETATTR: libc::c_long = 442;
+    const ID_MAPPED: u64 = 0x0010_0000;
+    let namespace = user_namespace.map_or(0, |namespace| namespace.as_raw_fd());
+    let id_mapped = if user_namespace.is_some() { ID_MAPPED } else { 0 };
     let attributes = MountAttributes {
-        set: set.bits().into(),
+        set: u64::from(set.bits()) | id_mapped,
         clear: clear.bits().into(),
         propagation,
-        user_namespace: 0,
+        user_namespace: u64::from(namespace.cast_unsigned()),
     };
     let (fd, size) = (mount.as_raw_fd(), size_of::<MountAttributes>());
     let flags = flags | libc::AT_EMPTY_PATH;

@@ -2,12 +2,13 @@
 
 use std::fmt;
 
-use seccomp_agent_handlers::{Allowed, FileSystem, FileSystemGrant, Mount};
+use seccomp_agent_handlers::{Allowed, Devices, FileSystem, FileSystemGrant, Mount};
 use serde::Deserialize;
 use serde::de::value::{MapAccessDeserializer, StrDeserializer};
 use serde::de::{Deserializer, Error, MapAccess, Visitor};
 
 use crate::near::hint;
+use crate::numbers::DeviceNodes;
 
 /// A file system that can be mounted, or another kind of mount: its name, or a file system with what is special about
 /// it.
@@ -38,6 +39,18 @@ enum Name {
     Mqueue,
     /// The control groups of the caller's cgroup namespace.
     Cgroup2,
+    /// ext4, ext3 or ext2, on a listed device; as are those below.
+    Ext4,
+    /// XFS.
+    Xfs,
+    /// FAT, with long names.
+    Vfat,
+    /// That of optical media.
+    Iso9660,
+    /// A compressed one that is read-only.
+    Squashfs,
+    /// Another one.
+    Erofs,
     /// What the caller can reach, in another place.
     Bind,
     /// private, slave and unbindable, of mounts that were made so.
@@ -57,6 +70,10 @@ struct Detailed {
     /// What it may do that it may not otherwise.
     #[serde(default)]
     allow: Vec<Allow>,
+    /// The block devices that it may be on, as in the device cgroup: `b 7:*`. For those that are on one, which have to
+    /// have them listed.
+    #[serde(default)]
+    devices: Vec<DeviceNodes>,
     /// Whether the caller must have `CAP_SYS_ADMIN` in its own user namespace; others fail with EPERM.
     #[serde(default, rename = "need-cap-sys-admin")]
     needs_sys_admin: bool,
@@ -86,11 +103,12 @@ enum MountForm {
 }
 
 impl MountGrant {
-    /// The file system of this name, as `mount(2)` knows it.
+    /// The file system of this name, as `mount(2)` knows it. None that is on a device: only a policy lists those.
     pub(crate) fn file_system(name: &str) -> Result<Self, String> {
-        let kind = FileSystem::ALL.into_iter().find(|kind| kind.name().to_bytes() == name.as_bytes());
+        let kinds = || FileSystem::ALL.into_iter().filter(|kind| !kind.is_on_a_device());
+        let kind = kinds().find(|kind| kind.name().to_bytes() == name.as_bytes());
         let unknown = || {
-            let names = FileSystem::ALL.map(|kind| kind.name().to_string_lossy().into_owned());
+            let names: Vec<_> = kinds().map(|kind| kind.name().to_string_lossy()).collect();
             format!("{name:?} is no file system that can be granted; there are {}", names.join(", "))
         };
         kind.map(|kind| Self::FileSystem(kind.into())).ok_or_else(unknown)
@@ -126,10 +144,15 @@ impl MountGrant {
 
 impl fmt::Display for MountGrant {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self::FileSystem(FileSystemGrant { kind, options, allow, needs_sys_admin }) = self else {
+        let Self::FileSystem(FileSystemGrant { kind, options, allow, devices, needs_sys_admin }) = self
+        else {
             return f.write_str(if *self == Self::Bind { "bind" } else { "propagation" });
         };
         f.write_str(&kind.name().to_string_lossy())?;
+        if !devices.is_empty() {
+            let devices: Vec<_> = devices.iter().map(Devices::to_string).collect();
+            write!(f, " on {}", devices.join(" "))?;
+        }
         if let Some(options) = options {
             write!(f, " with options {}", options.join(" "))?;
         }
@@ -155,18 +178,42 @@ impl Name {
             Self::Devpts => Some(FileSystem::Devpts),
             Self::Mqueue => Some(FileSystem::Mqueue),
             Self::Cgroup2 => Some(FileSystem::Cgroup2),
+            Self::Ext4 => Some(FileSystem::Ext4),
+            Self::Xfs => Some(FileSystem::Xfs),
+            Self::Vfat => Some(FileSystem::Vfat),
+            Self::Iso9660 => Some(FileSystem::Iso9660),
+            Self::Squashfs => Some(FileSystem::Squashfs),
+            Self::Erofs => Some(FileSystem::Erofs),
             Self::Bind | Self::Propagation => None,
         }
     }
 }
 
-impl From<Name> for MountGrant {
-    fn from(name: Name) -> Self {
+impl TryFrom<Name> for MountGrant {
+    type Error = String;
+
+    fn try_from(name: Name) -> Result<Self, String> {
         match name.file_system() {
-            Some(kind) => Self::FileSystem(kind.into()),
-            None if name == Name::Bind => Self::Bind,
-            None => Self::Propagation,
+            Some(kind) => {
+                check_devices(kind, &[])?;
+                Ok(Self::FileSystem(kind.into()))
+            }
+            None if name == Name::Bind => Ok(Self::Bind),
+            None => Ok(Self::Propagation),
         }
+    }
+}
+
+/// Those that are on a device have block devices listed, and no others have any.
+fn check_devices(kind: FileSystem, devices: &[DeviceNodes]) -> Result<(), String> {
+    let name = kind.name().to_string_lossy();
+    match devices.iter().find(|device| !device.devices.is_block) {
+        _ if !kind.is_on_a_device() && !devices.is_empty() => Err(format!("{name} is on no device")),
+        Some(device) => Err(format!("{:?} is no block device", device.text)),
+        None if kind.is_on_a_device() && devices.is_empty() => Err(format!(
+            "{name} needs the devices that it may be on: {{type: {name}, devices: [b 7:*]}} for loop devices"
+        )),
+        None => Ok(()),
     }
 }
 
@@ -176,6 +223,7 @@ impl TryFrom<Detailed> for MountGrant {
     fn try_from(detailed: Detailed) -> Result<Self, String> {
         let kind = detailed.kind.file_system();
         let kind = kind.ok_or("bind and propagation are no file systems: they are listed by their names")?;
+        check_devices(kind, &detailed.devices)?;
         for option in detailed.options.iter().flatten() {
             if !kind.options().contains(&option.as_str()) {
                 let near = hint(option, kind.options().iter().copied());
@@ -191,6 +239,7 @@ impl TryFrom<Detailed> for MountGrant {
             kind,
             options: detailed.options,
             allow,
+            devices: detailed.devices.into_iter().map(|listed| listed.devices).collect(),
             needs_sys_admin: detailed.needs_sys_admin,
         }))
     }
@@ -208,7 +257,8 @@ impl<'de> Deserialize<'de> for MountGrant {
             }
 
             fn visit_str<E: Error>(self, name: &str) -> Result<MountGrant, E> {
-                Name::deserialize(StrDeserializer::new(name)).map(MountGrant::from)
+                let name = Name::deserialize(StrDeserializer::new(name))?;
+                MountGrant::try_from(name).map_err(E::custom)
             }
 
             fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<MountGrant, A::Error> {

@@ -123,7 +123,20 @@ const GRANTS: &[(&str, &str)] = &[
     ("calls: [{names: [], answer: kill}]", "3:9: rules[0].grant.calls[0].names: it names no call"),
     (
         "mount: [procfs]",
-        r#"6:15: rules[0].grant.mount[0]: unknown value "procfs"; there are proc, sysfs, tmpfs, overlay, devpts, mqueue, cgroup2, bind, propagation"#,
+        r#"6:15: rules[0].grant.mount[0]: unknown value "procfs"; there are proc, sysfs, tmpfs, overlay, devpts, mqueue, cgroup2, ext4, xfs, vfat, iso9660, squashfs, erofs, bind, propagation"#,
+    ),
+    (
+        "mount: [ext4]",
+        "6:15: rules[0].grant.mount[0]: ext4 needs the devices that it may be on: {type: ext4, devices: [b 7:*]} for loop devices",
+    ),
+    (
+        "mount: [{type: ext4, devices: [c 1:3]}]",
+        r#"6:15: rules[0].grant.mount[0]: "c 1:3" is no block device"#,
+    ),
+    ("mount: [{type: tmpfs, devices: [b 7:*]}]", "6:15: rules[0].grant.mount[0]: tmpfs is on no device"),
+    (
+        "mount: [{type: ext4, devices: [b 7:*], options: [journal_path]}]",
+        r#"6:15: rules[0].grant.mount[0]: "journal_path" is no option of ext4 that can be granted"#,
     ),
     (
         "mount: [{type: tmpfs, options: [sizes]}]",

@@ -7,6 +7,7 @@ use seccomp_agent_nsenter::NamespaceKind;
 use seccomp_agent_registry::Errno;
 
 use super::mounter::Mounter;
+use crate::nodes::Devices;
 
 /// A file system that can be mounted for a container.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -26,6 +27,18 @@ pub enum FileSystem {
     Mqueue,
     /// The control groups of the caller's cgroup namespace.
     Cgroup2,
+    /// What is on a block device that is listed, as are those below: ext4, ext3 or ext2.
+    Ext4,
+    /// XFS.
+    Xfs,
+    /// FAT, with long names.
+    Vfat,
+    /// That of optical media.
+    Iso9660,
+    /// A compressed one that is read-only.
+    Squashfs,
+    /// Another one.
+    Erofs,
 }
 
 /// A file system that is granted, and how.
@@ -37,6 +50,8 @@ pub struct FileSystemGrant {
     pub options: Option<Vec<String>>,
     /// What is not forced.
     pub allow: Allowed,
+    /// The block devices that it may be on, for those that are on one: none if empty.
+    pub devices: Vec<Devices>,
     /// Whether callers without `CAP_SYS_ADMIN` in their own user namespace are left to the kernel, which refuses them.
     pub needs_sys_admin: bool,
 }
@@ -61,8 +76,21 @@ pub(super) struct MountOption {
 
 impl FileSystem {
     /// All of them.
-    pub const ALL: [Self; 7] =
-        [Self::Proc, Self::Sysfs, Self::Tmpfs, Self::Overlay, Self::Devpts, Self::Mqueue, Self::Cgroup2];
+    pub const ALL: [Self; 13] = [
+        Self::Proc,
+        Self::Sysfs,
+        Self::Tmpfs,
+        Self::Overlay,
+        Self::Devpts,
+        Self::Mqueue,
+        Self::Cgroup2,
+        Self::Ext4,
+        Self::Xfs,
+        Self::Vfat,
+        Self::Iso9660,
+        Self::Squashfs,
+        Self::Erofs,
+    ];
 
     /// What the kernel calls it.
     pub const fn name(self) -> &'static CStr {
@@ -74,18 +102,45 @@ impl FileSystem {
             Self::Devpts => c"devpts",
             Self::Mqueue => c"mqueue",
             Self::Cgroup2 => c"cgroup2",
+            Self::Ext4 => c"ext4",
+            Self::Xfs => c"xfs",
+            Self::Vfat => c"vfat",
+            Self::Iso9660 => c"iso9660",
+            Self::Squashfs => c"squashfs",
+            Self::Erofs => c"erofs",
         }
     }
 
-    /// The options that can be granted. What would name a namespace or a file other than the caller's, or change
-    /// what others share, is not among them.
+    /// The options that can be granted. What would name a namespace, a file or a device other than the caller's, change
+    /// what others share, stop the machine or load a module is not among them.
     pub const fn options(self) -> &'static [&'static str] {
         match self {
             Self::Proc => &["hidepid", "gid", "subset"],
-            Self::Sysfs | Self::Mqueue | Self::Cgroup2 => &[],
+            Self::Sysfs | Self::Mqueue | Self::Cgroup2 | Self::Squashfs => &[],
             Self::Tmpfs => &["size", "mode", "nr_blocks", "nr_inodes", "uid", "gid", "inode32", "inode64"],
             Self::Overlay => &["lowerdir", "upperdir", "workdir", "userxattr", "volatile", "index", "xino"],
             Self::Devpts => &["mode", "ptmxmode", "uid", "gid", "max", "newinstance"],
+            Self::Ext4 => &[
+                "errors",
+                "data",
+                "commit",
+                "barrier",
+                "nobarrier",
+                "discard",
+                "nodiscard",
+                "delalloc",
+                "nodelalloc",
+                "noload",
+                "norecovery",
+                "acl",
+                "noacl",
+                "grpid",
+                "nogrpid",
+            ],
+            Self::Xfs => &["norecovery", "nouuid", "inode32", "inode64", "discard", "nodiscard"],
+            Self::Vfat => &["uid", "gid", "umask", "dmask", "fmask", "shortname", "utf8", "quiet", "flush"],
+            Self::Iso9660 => &["uid", "gid", "mode", "dmode", "norock", "nojoliet"],
+            Self::Erofs => &["user_xattr", "nouser_xattr", "acl", "noacl"],
         }
     }
 
@@ -97,7 +152,7 @@ impl FileSystem {
             Self::Mqueue => Some(NamespaceKind::Ipc),
             Self::Cgroup2 => Some(NamespaceKind::Cgroup),
             Self::Overlay => Some(NamespaceKind::Mount),
-            Self::Proc | Self::Tmpfs | Self::Devpts => None,
+            _ => None,
         }
     }
 
@@ -107,9 +162,15 @@ impl FileSystem {
         matches!(self, Self::Proc | Self::Sysfs | Self::Mqueue | Self::Cgroup2)
     }
 
-    /// Whether each mount is a file system of its own: one that is changed changes for nobody else.
+    /// Whether what it is on is a block device, which has to be listed.
+    pub const fn is_on_a_device(self) -> bool {
+        matches!(self, Self::Ext4 | Self::Xfs | Self::Vfat | Self::Iso9660 | Self::Squashfs | Self::Erofs)
+    }
+
+    /// Whether each mount is a file system of its own, or of a device of its own: one that is changed changes for
+    /// nobody else.
     pub(super) const fn is_new(self) -> bool {
-        matches!(self, Self::Proc | Self::Tmpfs | Self::Overlay | Self::Devpts)
+        matches!(self, Self::Proc | Self::Tmpfs | Self::Overlay | Self::Devpts) || self.is_on_a_device()
     }
 
     /// Whether a user namespace that may mount it may not where a part of the one that it sees is covered
@@ -126,7 +187,7 @@ impl FileSystem {
     /// Attributes that each of its mounts has.
     pub(super) fn forced(self, allow: Allowed) -> MountAttrFlags {
         let mut forced = MountAttrFlags::empty();
-        let has_programs = matches!(self, Self::Tmpfs | Self::Overlay);
+        let has_programs = matches!(self, Self::Tmpfs | Self::Overlay) || self.is_on_a_device();
         forced.set(MountAttrFlags::MOUNT_ATTR_NOSUID, !allow.suid);
         // Its devices are what a devpts is for.
         forced.set(MountAttrFlags::MOUNT_ATTR_NODEV, !allow.dev && self != Self::Devpts);
@@ -141,19 +202,25 @@ impl FileSystem {
 }
 
 impl From<FileSystem> for FileSystemGrant {
-    /// With all options, and everything forced.
+    /// With all options, everything forced, and no device.
     fn from(kind: FileSystem) -> Self {
-        Self { kind, options: None, allow: Allowed::default(), needs_sys_admin: false }
+        Self { kind, options: None, allow: Allowed::default(), devices: Vec::new(), needs_sys_admin: false }
     }
 }
 
 impl FileSystemGrant {
     /// Whether it has something to say to a caller; the kernel has to all others.
     pub(super) fn is_for(&self, mounter: &Mounter) -> bool {
-        if mounter.is_capable { self.kind.has_to_be_visible() } else { !self.needs_sys_admin }
+        if self.kind.is_on_a_device() && self.devices.is_empty() {
+            return false;
+        }
+        // What is on a device nobody mounts in a user namespace of its own.
+        let is_refused = self.kind.has_to_be_visible() || self.kind.is_on_a_device();
+        if mounter.is_capable { is_refused } else { !self.needs_sys_admin }
     }
 
-    /// Takes `key=value,flag` apart. EINVAL for what the file system does not know or may not be told.
+    /// Takes `key=value,flag` apart. EINVAL for what the file system does not know or may not be told, EPERM for what
+    /// would stop the machine.
     pub(super) fn vet(&self, options: &CStr) -> Result<Vec<MountOption>, Errno> {
         let is_overlay = self.kind == FileSystem::Overlay;
         let given = split(options.to_bytes(), b',', is_overlay);
@@ -168,6 +235,9 @@ impl FileSystemGrant {
         let is_listed = self.options.as_ref().is_none_or(|listed| listed.iter().any(|one| one == name));
         if !is_listed || !self.kind.options().contains(&name) {
             return Err(Errno::INVAL);
+        }
+        if self.kind.is_on_a_device() && name == "errors" && value == Some(b"panic") {
+            return Err(Errno::PERM);
         }
         let string = |bytes: &[u8]| CString::new(bytes).map_err(|_| Errno::INVAL);
         Ok(MountOption { key: string(key)?, value: value.map(string).transpose()? })

@@ -8,6 +8,7 @@ use rustix::mount::{
 use seccomp_agent_nsenter::{Mounted, Scene};
 use seccomp_agent_registry::{Call, Errno, Verdict};
 
+use super::device::{Device, complete};
 use super::file_system::{FileSystem, FileSystemGrant, MountOption, attributes, whole_flags};
 use super::layers::Layers;
 use super::mounter::Mounter;
@@ -36,7 +37,12 @@ pub(super) fn mount_new(
     if setting.is_left_to_the_kernel(mounter) {
         return Ok(Verdict::Continue);
     }
-    let mut options = options?;
+    let mut options = options.inspect_err(|_| {
+        call.note(|noted| {
+            noted.because("an option that is not listed, or may not have this value");
+        });
+    })?;
+    complete(kind, mounter, &mut options);
     if setting.is_processes_only {
         options.retain(|option| option.key.as_c_str() != c"subset");
     }
@@ -45,9 +51,16 @@ pub(super) fn mount_new(
         _ => None,
     };
     let of_layers = layers.as_ref().map_or(MountAttrFlags::empty(), |layers| layers.forced);
-    let forced = kind.forced(grant.allow) | setting.forced() | of_layers;
+    let device =
+        if kind.is_on_a_device() { Some(Device::find(call, mounter, grant, request)?) } else { None };
+    let of_device = match &device {
+        Some(device) if !device.is_writable => MountAttrFlags::MOUNT_ATTR_RDONLY,
+        _ => MountAttrFlags::empty(),
+    };
+    let forced = kind.forced(grant.allow) | setting.forced() | of_layers | of_device;
     let asked = attributes(request.flags);
-    let new = New { options, flags: request.flags, attributes: setting.first(asked, forced), setting };
+    let attributes = setting.first(asked, forced);
+    let new = New { options, flags: request.flags, attributes, device, setting };
     let (mount, target) = new.setting.act(
         call,
         mounter,
@@ -58,7 +71,7 @@ pub(super) fn mount_new(
             Ok((mount, target))
         },
     )?;
-    let (mount, is_locked) = new.setting.cover(mount, namespace, asked)?;
+    let (mount, is_locked) = new.setting.cover(call, mounter, mount, asked)?;
     let made = Made { is_locked, ..Made::of(Origin::FileSystem(kind), forced) };
     let made = Made { needs_sys_admin: grant.needs_sys_admin, ..made };
     ours.attach(call, namespace, &mount, &target, new.setting.lines, made)?;
@@ -70,6 +83,7 @@ struct New {
     options: Vec<MountOption>,
     flags: MountFlags,
     attributes: MountAttrFlags,
+    device: Option<Device>,
     setting: Setting,
 }
 
@@ -87,7 +101,10 @@ impl New {
         if let Some(layers) = layers {
             layers.configure(context.as_fd())?;
         }
-        fsconfig_create(context.as_fd())?;
+        match &self.device {
+            Some(device) => scene.beside_device(&device.alone, || fsconfig_create(context.as_fd()))?,
+            None => fsconfig_create(context.as_fd())?,
+        }
         fsmount(context.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, self.attributes)
     }
 

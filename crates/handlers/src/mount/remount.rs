@@ -37,6 +37,9 @@ pub(super) fn remount(
     }
     if !mount_only {
         match grants.iter().find(|grant| made.of == Origin::FileSystem(grant.kind)) {
+            Some(grant) if grant.kind.is_on_a_device() && mounter.is_foreign() => {
+                return refuse(call, "the file system is of the host's user namespace");
+            }
             Some(grant) if grant.kind.is_new() => reconfigure(call, mounter, grant, request, &root)?,
             Some(_) => {}
             None => return refuse(call, "the file system is not the container's own"),

@@ -2,8 +2,7 @@ use std::os::fd::{AsFd, OwnedFd};
 
 use rustix::mount::{FsOpenFlags, MountAttrFlags, fsconfig_set_string, fsopen};
 use seccomp_agent_nsenter::{
-    Capabilities, Error, Extent, MountNamespace, Namespace, PidNamespace, Scene, change_detached_mount,
-    lock_tree,
+    Capabilities, Error, Extent, Namespace, PidNamespace, Scene, change_detached_mount, lock_tree,
 };
 use seccomp_agent_registry::{Call, Errno};
 
@@ -64,7 +63,7 @@ impl Setting {
             }
         }
         let depends_on = match depends_on {
-            None if pids.is_none() => mounter.workplace()?,
+            None if pids.is_none() && !kind.is_on_a_device() => mounter.workplace()?,
             some => some,
         };
         let is_processes_only = kind == FileSystem::Proc && covers.is_none();
@@ -76,7 +75,7 @@ impl Setting {
     /// nothing of it from anybody there.
     pub(super) fn is_left_to_the_kernel(&self, mounter: &Mounter) -> bool {
         let hides = self.covers.as_ref().is_some_and(|covers| covers.read_only || !covers.is_empty());
-        mounter.is_capable && !hides
+        mounter.is_capable && !hides && !self.kind.is_on_a_device()
     }
 
     /// Attributes that the mount has besides those of its kind.
@@ -113,7 +112,7 @@ impl Setting {
 
     /// Whether it is made by a thread of ours for a caller in another user namespace.
     const fn is_outside(&self) -> bool {
-        self.is_foreign && self.kind.is_of_a_namespace()
+        self.is_foreign && (self.kind.is_of_a_namespace() || self.kind.is_on_a_device())
     }
 
     /// While acting, and there: opens a context.
@@ -136,16 +135,27 @@ impl Setting {
 
     /// The mount with everything covered that is to be, and the rest of what is asked for; and whether anything is
     /// covered: then it is locked. So is what the mount has of attributes in a user namespace of the caller's, where
-    /// somebody may have the capability to change them.
+    /// somebody may have the capability to change them. What is on a device has its ids mapped there: EPERM where the
+    /// file system cannot.
     pub(super) fn cover(
         &self,
+        call: &Call<'_>,
+        mounter: &Mounter,
         mount: OwnedFd,
-        namespace: &MountNamespace,
         asked: MountAttrFlags,
     ) -> Result<(OwnedFd, bool), Failure> {
         if !self.is_locked() {
             return Ok((mount, false));
         }
+        if self.is_foreign && self.kind.is_on_a_device() {
+            match mounter.caller.map_ids(&mount) {
+                Err(Error::Call(Errno::INVAL)) => {
+                    return refuse(call, "the file system cannot be mounted with ids of a user namespace");
+                }
+                mapped => mapped?,
+            }
+        }
+        let namespace = &mounter.namespace;
         let covers = self.covers.as_ref().map_or(Ok(Vec::new()), |covers| covers.copy(namespace))?;
         let locked = lock_tree(mount, &covers, Extent::Tree)?;
         let later = asked & LATER;

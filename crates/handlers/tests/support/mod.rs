@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, dead_code)] // A failure ends the test; not every test uses all of this.
 
 pub(crate) mod audit;
+pub(crate) mod block_device;
 pub(crate) mod differential;
 pub(crate) mod frozen;
 pub(crate) mod inside;

@@ -10,8 +10,8 @@ use seccomp_agent_nsenter::{Capabilities, Change, Mounted};
 use seccomp_agent_registry::{Call, Errno, Verdict};
 
 use super::detached::Attributes;
-use super::hand_in;
 use super::table::{Of, Table};
+use super::{BY_MOUNT, hand_in};
 use crate::emulate::Failure;
 use crate::mount::mounter::Mounter;
 use crate::mount::moving::move_attached;
@@ -47,6 +47,12 @@ pub(super) fn pick(call: &Call<'_>, table: &Table, mount: &Mount) -> Result<Verd
         noted.asks(format_args!("type={}", grant.kind.name().to_string_lossy()));
         noted.because("mounted for the container");
     });
+    if grant.kind.is_on_a_device() {
+        call.note(|noted| {
+            noted.because(BY_MOUNT);
+        });
+        return Err(Errno::NOSYS.into());
+    }
     let workplace = mounter.workplace()?;
     let context = mounter.caller.act(
         || call.is_valid(),

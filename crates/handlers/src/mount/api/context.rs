@@ -65,8 +65,8 @@ pub(super) fn open(call: &Call<'_>, table: &Table, grants: &[FileSystemGrant]) -
     if flags & !CLOEXEC != 0 {
         return Err(Errno::INVAL.into());
     }
-    if kind == FileSystem::Overlay {
-        // Its layers are looked up all at once, before it is made.
+    if kind == FileSystem::Overlay || kind.is_on_a_device() {
+        // Its layers, or its device, are looked up all at once, before it is made.
         call.note(|noted| {
             noted.because(BY_MOUNT);
         });

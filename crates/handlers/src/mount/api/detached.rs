@@ -64,7 +64,7 @@ pub(super) fn make(call: &Call<'_>, table: &Table, grants: &[FileSystemGrant]) -
         |_| Ok(()),
         |_, ()| fsmount(context.file.as_fd(), FsMountFlags::FSMOUNT_CLOEXEC, attributes),
     )?;
-    let (mount, is_locked) = setting.cover(mount, &mounter.namespace, asked)?;
+    let (mount, is_locked) = setting.cover(call, &mounter, mount, asked)?;
     let root = mounter.caller.act(
         || call.is_valid(),
         Capabilities::empty(),
