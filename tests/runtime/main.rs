@@ -24,6 +24,7 @@ mod recorded;
 mod recorded_programs;
 mod recording;
 mod runtimes;
+mod sandbox;
 mod shutdown;
 mod socket;
 mod states;

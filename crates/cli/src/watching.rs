@@ -51,6 +51,10 @@ impl Watching {
         violations: Violations,
     ) -> anyhow::Result<Arc<Self>> {
         let runs = Runs::new(Store::open(directory)?);
+        if let Some(profiles) = &profiles {
+            // Later the control plane may write below directories that it knows. Who writes a profile says what is wrong.
+            let _made = fs::create_dir_all(&profiles.directory);
+        }
         match runs.adopt() {
             Ok(names) if names.is_empty() => {}
             Ok(names) => {

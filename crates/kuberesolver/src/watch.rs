@@ -1,7 +1,10 @@
 //! Following the API server.
 
+use std::path::PathBuf;
+
 use futures_util::{StreamExt, pin_mut};
 use k8s_openapi::api::core::v1::Pod as ApiPod;
+use kube::config::Kubeconfig;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::watcher::{Config, Event, watcher};
 use kube::{Api, Client};
@@ -11,6 +14,9 @@ use crate::pods::Pods;
 
 /// The variable that a `DaemonSet` gives its pods the node's name by.
 const NODE_NAME: &str = "NODE_NAME";
+
+/// Where a pod finds who it is.
+const SERVICE_ACCOUNT_TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
 
 /// The name of this node in the cluster: `NODE_NAME`, or else what the kubelet calls a node that nobody has given a name,
 /// which is the host's name in small letters.
@@ -24,6 +30,14 @@ pub fn node_name() -> Option<String> {
 /// `~/.kube/config`. Nothing is asked of the API server yet.
 pub async fn connect() -> Result<Client, kube::Error> {
     Client::try_default().await
+}
+
+/// The files that a client keeps reading while it lives, for they change: the tokens of the pod that this process runs
+/// in, and those that `KUBECONFIG` or `~/.kube/config` names.
+pub fn tokens() -> Vec<PathBuf> {
+    let named = Kubeconfig::read().map(|config| config.auth_infos).unwrap_or_default();
+    let named = named.into_iter().filter_map(|named| named.auth_info?.token_file);
+    named.chain([SERVICE_ACCOUNT_TOKEN.to_owned()]).map(PathBuf::from).collect()
 }
 
 /// Follows the pods of a node, for ever: where the API server is away or says no, it asks again, at growing intervals
