@@ -12,6 +12,7 @@ mod custom_agent;
 mod demo;
 mod emulation;
 mod handshake;
+mod kubernetes;
 mod metrics;
 mod mounting;
 mod mounting_alike;
