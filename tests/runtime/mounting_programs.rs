@@ -12,7 +12,7 @@ rules:
   - name: all
     match: {}
     grant:
-      mount: [proc, sysfs, tmpfs, overlay, devpts, mqueue, bind, propagation]
+      mount: [proc, sysfs, tmpfs, overlay, devpts, mqueue, fuse, bind, propagation]
 ";
 
 /// Mounts of every kind by the programs `$mount` and `$umount`.
@@ -45,7 +45,7 @@ fn run_with(usr: &Path, script: &str) -> (String, String) {
     let agent = Daemon::with_policy(&bed, POLICY).unwrap();
     // Older versions of util-linux keep a table of their own below the second.
     let script = format!("mkdir /w /run; cd /w; mkdir p t o b\n{script}\ntrue");
-    let bundle = Bundle::new(&bed).unwrap().with_sysfs().covering_proc();
+    let bundle = Bundle::new(&bed).unwrap().with_sysfs().covering_proc().with_device("/dev/fuse", 10, 229);
     let bundle = bundle.with_usr(usr).unwrap().seccomp(profile::notifying(&NOTIFIED, agent.socket()));
     let runc = Runc::new(&bed).unwrap();
     let ended = runc.run(&runc.unused_id("programs"), &bundle.command(&["sh", "-c", &script])).unwrap();
@@ -95,4 +95,21 @@ fn bubblewrap_makes_a_sandbox() {
     ";
     let (said, log) = run(script);
     assert_eq!(said, "b\nx\nread-only\ndevices\n", "{log}");
+}
+
+#[test]
+fn a_file_system_of_fuse_is_served_and_unmounted() {
+    let script = "
+        mkdir -p from to /run/mount /var/lock /etc; echo content > from/file
+        /usr/bin/bindfs -f --no-allow-other --perms=a-w from to & server=$!
+        until grep -q ' /w/to ' /proc/self/mountinfo; do kill -0 $server || exit; sleep 0.05; done
+        cat to/file; stat -c %a to/file; echo more > from/file; cat to/file
+        grep -o ' /w/to rw,nosuid,nodev,[a-z]* - fuse /w/from rw,user_id=0,group_id=0' /proc/self/mountinfo
+        /usr/bin/fusermount3 -u to && wait $server; echo ended: $?
+        /usr/bin/bindfs from to && cat to/file && umount to
+        grep -c ' /w/to ' /proc/self/mountinfo
+    ";
+    let (said, log) = run_with(Path::new("/usr"), script);
+    let table = " /w/to rw,nosuid,nodev,relatime - fuse /w/from rw,user_id=0,group_id=0";
+    assert_eq!(said, format!("content\n444\nmore\n{table}\nended: 0\nmore\n0\n"), "{log}");
 }

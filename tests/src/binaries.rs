@@ -42,6 +42,13 @@ pub fn busybox() -> anyhow::Result<PathBuf> {
         .context("there is no busybox: install the package busybox-static")
 }
 
+/// Where the Kubernetes node of the tier `cluster` is built and runs: in the user's cache, since building takes long.
+pub fn node() -> anyhow::Result<PathBuf> {
+    let named = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+    let cache = named.or_else(|| Some(std::env::home_dir()?.join(".cache")));
+    Ok(cache.context("this user has no home directory")?.join("seccomp-agent/cluster"))
+}
+
 /// Cargo's target directory.
 pub fn target_directory() -> anyhow::Result<PathBuf> {
     let profile = profile_directory()?;

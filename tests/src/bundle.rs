@@ -158,6 +158,16 @@ impl Bundle {
         self
     }
 
+    /// Gives the container a character device that it may read and write.
+    #[must_use]
+    pub fn with_device(mut self, path: &str, major: u32, minor: u32) -> Self {
+        self.config["linux"]["devices"] =
+            json!([{"path": path, "type": "c", "major": major, "minor": minor, "fileMode": 0o666}]);
+        self.config["linux"]["resources"]["devices"] =
+            json!([{"allow": true, "type": "c", "major": major, "minor": minor, "access": "rw"}]);
+        self
+    }
+
     /// Shows a folder of programs and their libraries as `/usr`.
     pub fn with_usr(self, usr: &Path) -> anyhow::Result<Self> {
         for folder in ["lib", "lib64"] {

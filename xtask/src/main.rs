@@ -11,6 +11,7 @@ mod fuzz;
 #[cfg(test)]
 mod house;
 mod newer_debian;
+mod node;
 mod test;
 mod tier;
 mod tools;

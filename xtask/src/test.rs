@@ -8,6 +8,7 @@ use std::process::{ExitCode, Stdio};
 use anyhow::{Context, ensure};
 use clap::builder::PossibleValuesParser;
 
+use crate::node::Node;
 use crate::tier::{TIERS, Tier};
 use crate::{build, command, newer_debian, tools};
 
@@ -18,7 +19,8 @@ const ALL: &str = "all";
 #[derive(Debug, clap::Args)]
 pub(crate) struct Options {
     /// unit: pure logic. kernel: real notifications, no privilege. kubefake: a Kubernetes API server that
-    /// fails. runtime: root, containers under runc, crun, podman and docker. cri: root, pods under containerd
+    /// fails. runtime: root, containers under runc, crun, podman and docker. cri: root, pods under containerd.
+    /// cluster: root and Go, pods of a Kubernetes node
     #[arg(long, default_value = ALL, value_parser = PossibleValuesParser::new(names()))]
     tier: String,
     /// Run only tests whose name contains this
@@ -33,11 +35,14 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<ExitCode> {
     let mut left_out = Vec::new();
     for tier in TIERS.iter().filter(|tier| !named || tier.name == options.tier) {
         eprintln!("==> tier {}", tier.name);
-        if let Err(error) = prepare(tier) {
-            eprintln!("==> TIER {} CANNOT RUN: {error:#}", tier.name.to_uppercase());
-            left_out.push(tier.name);
-            continue;
-        }
+        let _node = match prepare(tier) {
+            Ok(node) => node,
+            Err(error) => {
+                eprintln!("==> TIER {} CANNOT RUN: {error:#}", tier.name.to_uppercase());
+                left_out.push(tier.name);
+                continue;
+            }
+        };
         for arguments in tier.runs {
             if !test(arguments, options.filter.as_deref(), &mut total)? {
                 failures.push(tier.name);
@@ -93,8 +98,8 @@ fn names() -> Vec<&'static str> {
     TIERS.iter().map(|tier| tier.name).chain([ALL]).collect()
 }
 
-/// Sees to it that everything is there that `tier` needs.
-fn prepare(tier: &Tier) -> anyhow::Result<()> {
+/// Sees to it that everything is there that `tier` needs, and starts the node, if it needs one.
+fn prepare(tier: &Tier) -> anyhow::Result<Option<Node>> {
     if let Some(tools) = tier.containers {
         ensure!(tools::is_root(), "containers need root");
         tools::install(tools)?;
@@ -103,7 +108,7 @@ fn prepare(tier: &Tier) -> anyhow::Result<()> {
         build::examples()?;
         newer_debian::fetch()?;
     }
-    Ok(())
+    if tier.on_a_node { Node::start().map(Some) } else { Ok(None) }
 }
 
 /// Runs `cargo test`, passing on what it says and adding it to `total`; whether all passed.

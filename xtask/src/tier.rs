@@ -9,6 +9,8 @@ pub(crate) struct Tier {
     pub(crate) name: &'static str,
     /// Whether it needs root, with what is built and installed for it.
     pub(crate) containers: Option<&'static [Tool]>,
+    /// Whether it needs a Kubernetes node.
+    pub(crate) on_a_node: bool,
     /// The arguments of each `cargo test`.
     pub(crate) runs: &'static [&'static [&'static str]],
 }
@@ -19,12 +21,14 @@ pub(crate) const TIERS: &[Tier] = &[
     Tier {
         name: "unit",
         containers: None,
+        on_a_node: false,
         runs: &[&["--workspace", "--lib", "--bins", "--examples"], &["--workspace", "--doc"]],
     },
     // Real notifications, without privilege.
     Tier {
         name: "kernel",
         containers: None,
+        on_a_node: false,
         runs: &[&[
             "--workspace",
             "--exclude=seccomp-agent",
@@ -39,6 +43,7 @@ pub(crate) const TIERS: &[Tier] = &[
     Tier {
         name: "kubefake",
         containers: None,
+        on_a_node: false,
         runs: &[&["--package=seccomp-agent-kuberesolver", "--test=kubefake"]],
     },
     // Acting as somebody else, which takes root, and containers under runtimes and engines.
@@ -52,12 +57,14 @@ pub(crate) const TIERS: &[Tier] = &[
             Tool::Busybox,
             Tool::E2fsprogs,
             Tool::Mount,
+            Tool::Bindfs,
             Tool::Nginx,
             Tool::Redis,
             Tool::Sqlite,
             Tool::Python,
             Tool::Compiler,
         ]),
+        on_a_node: false,
         runs: &[
             &["--package=seccomp-agent", "--test=*"],
             &["--package=seccomp-agent-handlers", "--package=seccomp-agent-nsenter", "--test=*"],
@@ -68,6 +75,26 @@ pub(crate) const TIERS: &[Tier] = &[
     Tier {
         name: "cri",
         containers: Some(&[Tool::Runc, Tool::Containerd, Tool::Busybox]),
+        on_a_node: false,
         runs: &[&["--package=seccomp-agent-tests", "--test=cri"]],
+    },
+    // Pods of a cluster, with the agent deployed in it. Its tests wait more than they work.
+    Tier {
+        name: "cluster",
+        containers: Some(&[
+            Tool::Runc,
+            Tool::Crun,
+            Tool::Busybox,
+            Tool::Nginx,
+            Tool::Python,
+            Tool::Compiler,
+            Tool::Libseccomp,
+            Tool::PkgConfig,
+            Tool::Openssl,
+            Tool::Iproute,
+            Tool::Iptables,
+        ]),
+        on_a_node: true,
+        runs: &[&["--package=seccomp-agent-tests", "--test=cluster", "--", "--test-threads=8"]],
     },
 ];

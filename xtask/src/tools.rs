@@ -27,6 +27,8 @@ pub(crate) enum Tool {
     E2fsprogs,
     /// What mounts an image, with `losetup`.
     Mount,
+    /// A file system that a program answers for.
+    Bindfs,
     /// A web server.
     Nginx,
     /// A database in memory.
@@ -37,6 +39,16 @@ pub(crate) enum Tool {
     Python,
     /// A compiler, for a program of 32 bits.
     Compiler,
+    /// What runc is built with.
+    Libseccomp,
+    /// What tells how to build with that.
+    PkgConfig,
+    /// What makes certificates.
+    Openssl,
+    /// What makes networks, with `ip`.
+    Iproute,
+    /// What redirects in them.
+    Iptables,
     /// What traces system calls, to compare with.
     Strace,
 }
@@ -56,11 +68,17 @@ impl Tool {
             Tool::Busybox => "busybox-static",
             Tool::E2fsprogs => "e2fsprogs",
             Tool::Mount => "mount",
+            Tool::Bindfs => "bindfs",
             Tool::Nginx => "nginx-light",
             Tool::Redis => "redis-server",
             Tool::Sqlite => "sqlite3",
             Tool::Python => "python3",
             Tool::Compiler => "gcc",
+            Tool::Libseccomp => "libseccomp-dev",
+            Tool::PkgConfig => "pkg-config",
+            Tool::Openssl => "openssl",
+            Tool::Iproute => "iproute2",
+            Tool::Iptables => "iptables",
             Tool::Strace => "strace",
         }
     }
@@ -79,6 +97,7 @@ impl Tool {
             Tool::E2fsprogs => is_installed("mkfs.ext4"),
             Tool::Mount => is_installed("mount") && is_installed("losetup"),
             // Run by their paths, whatever else of the name there is.
+            Tool::Bindfs => is_installed("bindfs") && is_installed("fusermount3"),
             Tool::Nginx => is_installed("nginx"),
             Tool::Redis => is_installed("redis-server"),
             Tool::Sqlite => is_installed("sqlite3"),
@@ -89,6 +108,11 @@ impl Tool {
             }
             Tool::Compiler => run(&["cc"]),
             Tool::Strace => run(&["strace"]),
+            Tool::Libseccomp => Path::new("/usr/include/seccomp.h").exists(),
+            Tool::PkgConfig => run(&["pkg-config"]),
+            Tool::Openssl => is_installed("openssl"),
+            Tool::Iproute => is_installed("ip"),
+            Tool::Iptables => is_installed("iptables"),
             // ldd succeeds for what is linked dynamically.
             Tool::Busybox => {
                 binaries::busybox().is_ok_and(|path| command::output(Command::new("ldd").arg(path)).is_none())

@@ -44,12 +44,16 @@ pub(crate) struct Profiles {
 }
 
 impl Watching {
-    /// Recordings in this directory. What an agent that was killed has left there is taken over.
+    /// Recordings in this directory. What an agent that was killed has left there is taken over. The directory of profiles
+    /// is made, if it is not there: somebody has to put the one for the first start into it.
     pub(crate) fn open(
         directory: &Path,
         profiles: Option<Profiles>,
         violations: Violations,
     ) -> anyhow::Result<Arc<Self>> {
+        if let Some(Profiles { directory, .. }) = &profiles {
+            fs::create_dir_all(directory).with_context(|| format!("making {}", directory.display()))?;
+        }
         let runs = Runs::new(Store::open(directory)?);
         if let Some(profiles) = &profiles {
             // Later the control plane may write below directories that it knows. Who writes a profile says what is wrong.

@@ -14,6 +14,7 @@ use rustix::fs::{CWD, FileType, Mode, XattrFlags, lgetxattr, lsetxattr, mknodat}
 use rustix::io::Errno;
 use rustix::thread::CapabilitySet;
 use seccomp_agent_handlers::{Allowed, FileSystem, FileSystemGrant, Mount};
+use seccomp_agent_notify::Features;
 use seccomp_agent_registry::Registry;
 use support::mounts::{Said, mount, table, umount};
 use support::tree::{Kind, kind};
@@ -50,6 +51,11 @@ thread_local! {
 
 /// What `calls` say and leave behind, natively by callers with `CAP_SYS_ADMIN` and emulated without it.
 fn compare(names: &[&str], calls: fn(&mut Said)) {
+    compare_with(Features::probe(), names, calls);
+}
+
+/// [`compare`], where emulation has no more of the kernel than `features`.
+fn compare_with(features: Features, names: &[&str], calls: fn(&mut Said)) {
     for name in names {
         let base = kind(name);
         let admin = CapabilitySet::SYS_ADMIN;
@@ -58,8 +64,9 @@ fn compare(names: &[&str], calls: fn(&mut Said)) {
             build(root.path());
             let (here, there) = (root.path().to_owned(), root.path().to_owned());
             let who = Kind { capabilities, ..base.clone() };
-            support::run(
+            support::run_with(
                 registry,
+                features,
                 move || {
                     support::unshare_mounts();
                     // A caller that is chrooted has no procfs.
@@ -268,37 +275,43 @@ fn propagation_is_changed() {
 
 #[test]
 fn overlays_are_made_of_the_callers_folders() {
-    compare(&["root", "root bound by permissions", "root, chrooted"], |said| {
-        let overlay = |target, options| mount("o", target, "overlay", NONE, options);
-        let mut say = |what: &str, outcome| said.push((what.into(), outcome));
-        say("mount", overlay("merged", "lowerdir=lower1:./lower2,upperdir=upper,workdir=work"));
-        let read = |path| fs::read_to_string(path).map_err(|error| Errno::from_io_error(&error).unwrap());
-        say(&format!("{:?}", read("merged/both")), Ok(()));
-        say("white out", exists("merged/gone"));
-        say("written", write("merged/both"));
-        say(&format!("{:?} {:?}", read("upper/both"), read("lower1/both")), Ok(()));
-        say("removed", rustix::fs::unlink("merged/both"));
-        let whiteout =
-            fs::symlink_metadata("upper/both").map(|meta| (meta.file_type().is_char_device(), meta.rdev()));
-        say(&format!("{:?}", whiteout.ok()), Ok(()));
-        say("new", write("merged/new"));
-        say("attribute", lsetxattr("merged/new", "user.x", b"1", XattrFlags::empty()));
-        say("lower only", overlay("a", "lowerdir=lower2:lower1"));
-        say("not written", write("a/x"));
-        let mut value = [0_u8; 4];
-        say(&format!("{:?}", lgetxattr("a/both", "user.x", &mut value[..])), Ok(()));
-        for options in [
-            "lowerdir=nothing:lower1",
-            "upperdir=upper,workdir=work",
-            "",
-            "lowerdir=file:lower1",
-            "lowerdir=loop:lower1",
-            "lowerdir=lower1:lower2,nonsense",
-            "lowerdir",
-        ] {
-            say(options, overlay("b", options));
-        }
-        say("unmounted", umount("merged", 0));
-        say("again", umount("merged", 0).or(Ok(())));
-    });
+    let now = Features::probe();
+    // The second as before Linux 6.15.
+    for features in [now, Features { overlay_descriptors: false, ..now }] {
+        compare_with(features, &["root", "root bound by permissions", "root, chrooted"], overlays);
+    }
+}
+
+fn overlays(said: &mut Said) {
+    let overlay = |target, options| mount("o", target, "overlay", NONE, options);
+    let mut say = |what: &str, outcome| said.push((what.into(), outcome));
+    say("mount", overlay("merged", "lowerdir=lower1:./lower2,upperdir=upper,workdir=work"));
+    let read = |path| fs::read_to_string(path).map_err(|error| Errno::from_io_error(&error).unwrap());
+    say(&format!("{:?}", read("merged/both")), Ok(()));
+    say("white out", exists("merged/gone"));
+    say("written", write("merged/both"));
+    say(&format!("{:?} {:?}", read("upper/both"), read("lower1/both")), Ok(()));
+    say("removed", rustix::fs::unlink("merged/both"));
+    let whiteout =
+        fs::symlink_metadata("upper/both").map(|meta| (meta.file_type().is_char_device(), meta.rdev()));
+    say(&format!("{:?}", whiteout.ok()), Ok(()));
+    say("new", write("merged/new"));
+    say("attribute", lsetxattr("merged/new", "user.x", b"1", XattrFlags::empty()));
+    say("lower only", overlay("a", "lowerdir=lower2:lower1"));
+    say("not written", write("a/x"));
+    let mut value = [0_u8; 4];
+    say(&format!("{:?}", lgetxattr("a/both", "user.x", &mut value[..])), Ok(()));
+    for options in [
+        "lowerdir=nothing:lower1",
+        "upperdir=upper,workdir=work",
+        "",
+        "lowerdir=file:lower1",
+        "lowerdir=loop:lower1",
+        "lowerdir=lower1:lower2,nonsense",
+        "lowerdir",
+    ] {
+        say(options, overlay("b", options));
+    }
+    say("unmounted", umount("merged", 0));
+    say("again", umount("merged", 0).or(Ok(())));
 }

@@ -22,6 +22,8 @@ pub struct Features {
     pub thread_pidfd: bool,
     /// procfs takes its pid namespace as a mount option, Linux 6.17.
     pub proc_pidns: bool,
+    /// overlay takes its layers as descriptors, Linux 6.15.
+    pub overlay_descriptors: bool,
 }
 
 impl Features {
@@ -32,6 +34,7 @@ impl Features {
             sync_wake_up: has_sync_wake_up(),
             thread_pidfd: has_thread_pidfd(),
             proc_pidns: has_proc_pidns(),
+            overlay_descriptors: has_overlay_descriptors(),
         }
     }
 }
@@ -66,6 +69,16 @@ fn has_proc_pidns() -> bool {
     // option says EINVAL.
     let outcome = rustix::mount::fsconfig_set_fd(context.as_fd(), "pidns", own.as_fd());
     matches!(outcome, Ok(()) | Err(Errno::PERM))
+}
+
+fn has_overlay_descriptors() -> bool {
+    let path = rustix::fs::OFlags::PATH | rustix::fs::OFlags::CLOEXEC;
+    let folder = rustix::fs::open("/", path, rustix::fs::Mode::empty());
+    let (Ok(context), Ok(folder)) = (rustix::mount::fsopen("overlay", FsOpenFlags::FSOPEN_CLOEXEC), folder)
+    else {
+        return false;
+    };
+    rustix::mount::fsconfig_set_fd(context.as_fd(), "lowerdir+", folder.as_fd()).is_ok()
 }
 
 #[cfg(test)]

@@ -2,9 +2,9 @@
 //! recent one.
 
 use std::ffi::CStr;
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
-use rustix::fs::{AtFlags, Mode, XattrFlags, chmodat, removexattr, setxattr};
+use rustix::fs::{AtFlags, Mode, OFlags, XattrFlags, chmodat, openat, removexattr, setxattr};
 use rustix::io::Errno;
 use rustix::path::DecInt;
 use rustix::process::fchdir;
@@ -50,8 +50,24 @@ impl Scene<'_> {
         change: impl FnOnce(&CStr) -> Result<T, Errno>,
     ) -> Result<T, Errno> {
         let link = own_link(file);
-        fchdir(&self.caller().home().proc)?;
-        let outcome = change(link.as_c_str());
+        self.in_directory(&self.caller().home().proc, || change(link.as_c_str()))
+    }
+
+    /// Runs `work` where the working directory has our own descriptors by their numbers (`/proc/thread-self/fd`): for
+    /// calls that take a directory by its path only, and not even a long one.
+    pub fn among_descriptors<T>(&self, work: impl FnOnce() -> Result<T, Errno>) -> Result<T, Errno> {
+        let path = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let descriptors = openat(&self.caller().home().proc, c"thread-self/fd", path, Mode::empty())?;
+        self.in_directory(&descriptors, work)
+    }
+
+    fn in_directory<T>(
+        &self,
+        directory: &OwnedFd,
+        work: impl FnOnce() -> Result<T, Errno>,
+    ) -> Result<T, Errno> {
+        fchdir(directory)?;
+        let outcome = work();
         // The caller may be one whose root is closed to it.
         if self.with_own_capabilities(|| fchdir(self.caller().root())).is_err() {
             // A relative path could begin in our procfs, and leave it.

@@ -22,6 +22,7 @@
 //! - A [`LoneDevice`] is a block device to be mounted, where nobody can put another in its place.
 //! - [`open_host_file`] opens what a caller is to be handed of the host, with no way beyond it; [`clone_host_node`]
 //!   makes a device of the host something to mount.
+//! - [`call_while`] makes a call that may wait for ever, until nobody wants it any more.
 //!
 //! The order matters: everything is opened and read **before** the notification's validity is asked for, since a
 //! thread id is no identity. [`Caller::act`] asks at the right moment.
@@ -84,6 +85,7 @@ pub use keeper::Keeper;
 pub use mount::{Change, MountNamespace, PidNamespace};
 pub use mount_id::{MountId, Mounted};
 pub use namespaces::{Namespace, NamespaceKind};
+pub use process::call_while;
 pub use rustix::thread::CapabilitySet as Capabilities;
 pub use scene::{Place, Scene};
 pub use status::Credentials;

@@ -9,7 +9,8 @@ use rustix::path::Arg;
 pub struct MountId {
     /// What `/proc/PID/mountinfo` calls it. Given to another when the mount is gone.
     pub number: u64,
-    /// What no other mount is ever called (Linux 6.8); before, the number.
+    /// What no other mount is ever called (Linux 6.8); before, and of one of FUSE that is not for whoever asks, the
+    /// number.
     pub identity: u64,
 }
 
@@ -39,13 +40,17 @@ impl Mounted {
             | AtFlags::STATX_DONT_SYNC;
         let ask = |what| statx(&directory, name, flags, what);
         let has = |stat: &Statx, what: StatxFlags| stat.stx_mask & what.bits() != 0;
-        let stat = ask(StatxFlags::MNT_ID)?;
+        // It is said unasked, and one of FUSE says nothing else to those whom it is not for.
+        let stat = ask(StatxFlags::empty())?;
         let knows_roots = stat.stx_attributes_mask.contains(StatxAttributes::MOUNT_ROOT);
         if !has(&stat, StatxFlags::MNT_ID) || !knows_roots {
             return Err(Errno::NOSYS);
         }
-        let identity = ask(IDENTITY)?;
-        let identity = if has(&identity, IDENTITY) { identity.stx_mnt_id } else { stat.stx_mnt_id };
+        let identity = match ask(IDENTITY) {
+            Ok(identity) if has(&identity, IDENTITY) => identity.stx_mnt_id,
+            Ok(_) | Err(Errno::ACCESS) => stat.stx_mnt_id,
+            Err(other) => return Err(other),
+        };
         let mount = MountId { number: stat.stx_mnt_id, identity };
         Ok(Self { mount, is_root: stat.stx_attributes.contains(StatxAttributes::MOUNT_ROOT) })
     }

@@ -15,6 +15,7 @@ use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 use std::ptr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI32, AtomicPtr, AtomicU32, Ordering};
+use std::time::Duration;
 
 use nix::sys::signal::{SigSet, SigmaskHow, pthread_sigmask};
 use rustix::io::Errno;
@@ -92,6 +93,11 @@ impl Process {
         Ok(Self { desk, pidfd })
     }
 
+    fn kill(&self) {
+        // It may have ended by itself.
+        let _ = pidfd_send_signal(self.pidfd.as_fd(), Signal::KILL);
+    }
+
     /// Whether it has ended.
     pub(crate) fn has_ended(&self) -> bool {
         self.desk.state.load(Ordering::Acquire) == ENDED
@@ -102,6 +108,17 @@ impl Process {
     ///
     /// `work` makes raw system calls and nothing else.
     pub(crate) fn run<T>(&mut self, work: impl FnOnce() -> T) -> Result<T, Ended> {
+        self.run_while(|| true, None, work)
+    }
+
+    /// [`run`](Self::run), for as long as it `is_wanted`, which is asked again and again with this much time between:
+    /// then the process is killed.
+    fn run_while<T>(
+        &mut self,
+        is_wanted: impl Fn() -> bool,
+        asked_each: Option<Duration>,
+        work: impl FnOnce() -> T,
+    ) -> Result<T, Ended> {
         let mut job = job_of(work);
         let desk = &*self.desk;
         desk.job.store((&raw mut job).cast(), Ordering::Release);
@@ -112,7 +129,13 @@ impl Process {
             return Err(Ended);
         }
         desk.wake();
-        if desk.wait_while(WORKING) == ENDED {
+        while desk.wait(WORKING, asked_each) == WORKING {
+            if !is_wanted() {
+                self.kill();
+                desk.wait_while(WORKING);
+            }
+        }
+        if self.has_ended() {
             return Err(Ended);
         }
         // SAFETY: the process has left the state that said it was working, so it has written the result and
@@ -123,22 +146,45 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        // It may have ended by itself.
-        let _ = pidfd_send_signal(self.pidfd.as_fd(), Signal::KILL);
+        self.kill();
     }
+}
+
+/// Runs `work` in a process of its own for as long as it `is_wanted`: for a system call that can wait for somebody for
+/// ever, and that only the end of whoever makes it calls off. EINTR if it is not wanted any more.
+///
+/// The process shares memory and descriptors, and has the credentials and the root of this thread, which must be itself,
+/// not acting. `work` makes system calls and nothing else: no allocation, no lock.
+pub fn call_while<T>(
+    is_wanted: impl Fn() -> bool,
+    work: impl FnOnce() -> Result<T, Errno>,
+) -> Result<T, Errno> {
+    /// Longer than calls take that wait for nobody.
+    const ASKED_EACH: Duration = Duration::from_millis(20);
+    Process::start()?.run_while(is_wanted, Some(ASKED_EACH), work).unwrap_or(Err(Errno::INTR))
 }
 
 impl Desk {
     /// Waits until the state is another than `state`, and says which.
     fn wait_while(&self, state: u32) -> u32 {
         loop {
-            let now = self.state.load(Ordering::Acquire);
+            let now = self.wait(state, None);
             if now != state {
                 return now;
             }
-            // Whatever it says, the state is looked at again.
-            let _ = futex::wait(&self.state, futex::Flags::PRIVATE, state, None);
         }
+    }
+
+    /// Waits once, for so long at most, and says which state there is.
+    fn wait(&self, state: u32, at_most: Option<Duration>) -> u32 {
+        let now = self.state.load(Ordering::Acquire);
+        if now != state {
+            return now;
+        }
+        let timeout = at_most.and_then(|at_most| at_most.try_into().ok());
+        // Whatever it says, the state is looked at again.
+        let _ = futex::wait(&self.state, futex::Flags::PRIVATE, state, timeout.as_ref());
+        self.state.load(Ordering::Acquire)
     }
 
     fn fail(&self, errno: Errno) {

@@ -54,7 +54,12 @@ impl Found {
 
 /// Whether something lies in a procfs.
 pub(crate) fn is_procfs(fd: impl AsFd) -> Result<bool, Errno> {
-    Ok(fstatfs(fd)?.f_type == PROC_SUPER_MAGIC)
+    match fstatfs(fd) {
+        Ok(stat) => Ok(stat.f_type == PROC_SUPER_MAGIC),
+        // One of FUSE whose program has ended: it can still be unmounted.
+        Err(Errno::NOTCONN) => Ok(false),
+        Err(other) => Err(other),
+    }
 }
 
 /// Whether the caller may look for names in a directory of procfs. The kernel would let an acting thread into

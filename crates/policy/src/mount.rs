@@ -51,6 +51,8 @@ enum Name {
     Squashfs,
     /// Another one.
     Erofs,
+    /// What a program of the container's answers for, by the `/dev/fuse` that it has opened.
+    Fuse,
     /// What the caller can reach, in another place.
     Bind,
     /// private, slave and unbindable, of mounts that were made so.
@@ -184,6 +186,7 @@ impl Name {
             Self::Iso9660 => Some(FileSystem::Iso9660),
             Self::Squashfs => Some(FileSystem::Squashfs),
             Self::Erofs => Some(FileSystem::Erofs),
+            Self::Fuse => Some(FileSystem::Fuse),
             Self::Bind | Self::Propagation => None,
         }
     }

@@ -123,7 +123,7 @@ const GRANTS: &[(&str, &str)] = &[
     ("calls: [{names: [], answer: kill}]", "3:9: rules[0].grant.calls[0].names: it names no call"),
     (
         "mount: [procfs]",
-        r#"6:15: rules[0].grant.mount[0]: unknown value "procfs"; there are proc, sysfs, tmpfs, overlay, devpts, mqueue, cgroup2, ext4, xfs, vfat, iso9660, squashfs, erofs, bind, propagation"#,
+        r#"6:15: rules[0].grant.mount[0]: unknown value "procfs"; there are proc, sysfs, tmpfs, overlay, devpts, mqueue, cgroup2, ext4, xfs, vfat, iso9660, squashfs, erofs, fuse, bind, propagation"#,
     ),
     (
         "mount: [ext4]",

@@ -324,7 +324,7 @@ fn what_users_of_the_go_agent_ask_for_in_vain_is_named() {
         ("MOUNT_SYSFS=yes", r#"MOUNT_SYSFS: "yes" is neither true nor false"#),
         (
             "MOUNT_OTHER_FS_LIST=tmpfs,cifs",
-            r#"MOUNT_OTHER_FS_LIST: "cifs" is no file system that can be granted; there are proc, sysfs, tmpfs, overlay, devpts, mqueue, cgroup2"#,
+            r#"MOUNT_OTHER_FS_LIST: "cifs" is no file system that can be granted; there are proc, sysfs, tmpfs, overlay, devpts, mqueue, cgroup2, fuse"#,
         ),
         ("SIDECARS=proxy", "SIDECARS: it takes SIDECARS_DELAY as well"),
         ("SIDECARS_DELAY=1s", "SIDECARS_DELAY: it takes SIDECARS as well"),

@@ -39,6 +39,8 @@ pub enum FileSystem {
     Squashfs,
     /// Another one.
     Erofs,
+    /// What a program of the container's answers for, by the `/dev/fuse` that it has opened.
+    Fuse,
 }
 
 /// A file system that is granted, and how.
@@ -76,7 +78,7 @@ pub(super) struct MountOption {
 
 impl FileSystem {
     /// All of them.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Proc,
         Self::Sysfs,
         Self::Tmpfs,
@@ -90,6 +92,7 @@ impl FileSystem {
         Self::Iso9660,
         Self::Squashfs,
         Self::Erofs,
+        Self::Fuse,
     ];
 
     /// What the kernel calls it.
@@ -108,6 +111,7 @@ impl FileSystem {
             Self::Iso9660 => c"iso9660",
             Self::Squashfs => c"squashfs",
             Self::Erofs => c"erofs",
+            Self::Fuse => c"fuse",
         }
     }
 
@@ -141,6 +145,24 @@ impl FileSystem {
             Self::Vfat => &["uid", "gid", "umask", "dmask", "fmask", "shortname", "utf8", "quiet", "flush"],
             Self::Iso9660 => &["uid", "gid", "mode", "dmode", "norock", "nojoliet"],
             Self::Erofs => &["user_xattr", "nouser_xattr", "acl", "noacl"],
+            Self::Fuse => &[
+                "fd",
+                "rootmode",
+                "user_id",
+                "group_id",
+                "default_permissions",
+                "allow_other",
+                "max_read",
+                "subtype",
+            ],
+        }
+    }
+
+    /// Those of its options that it cannot be mounted without: they can be given whatever is listed.
+    const fn needed_options(self) -> &'static [&'static str] {
+        match self {
+            Self::Fuse => &["fd", "rootmode", "user_id", "group_id"],
+            _ => &[],
         }
     }
 
@@ -170,7 +192,14 @@ impl FileSystem {
     /// Whether each mount is a file system of its own, or of a device of its own: one that is changed changes for
     /// nobody else.
     pub(super) const fn is_new(self) -> bool {
-        matches!(self, Self::Proc | Self::Tmpfs | Self::Overlay | Self::Devpts) || self.is_on_a_device()
+        matches!(self, Self::Proc | Self::Tmpfs | Self::Overlay | Self::Devpts | Self::Fuse)
+            || self.is_on_a_device()
+    }
+
+    /// Whether it is not made step by step, by `fsopen(2)`: its layers, its device or who answers for it are looked up
+    /// all at once, before it is made.
+    pub(super) const fn is_by_mount_only(self) -> bool {
+        matches!(self, Self::Overlay | Self::Fuse) || self.is_on_a_device()
     }
 
     /// Whether a user namespace that may mount it may not where a part of the one that it sees is covered
@@ -187,7 +216,7 @@ impl FileSystem {
     /// Attributes that each of its mounts has.
     pub(super) fn forced(self, allow: Allowed) -> MountAttrFlags {
         let mut forced = MountAttrFlags::empty();
-        let has_programs = matches!(self, Self::Tmpfs | Self::Overlay) || self.is_on_a_device();
+        let has_programs = matches!(self, Self::Tmpfs | Self::Overlay | Self::Fuse) || self.is_on_a_device();
         forced.set(MountAttrFlags::MOUNT_ATTR_NOSUID, !allow.suid);
         // Its devices are what a devpts is for.
         forced.set(MountAttrFlags::MOUNT_ATTR_NODEV, !allow.dev && self != Self::Devpts);
@@ -195,9 +224,11 @@ impl FileSystem {
         forced
     }
 
-    /// Of this name.
+    /// Of this name, as `mount(2)` has it: that of FUSE may say whose it is (`fuse.sshfs`).
     pub(super) fn named(name: &CStr) -> Option<Self> {
-        Self::ALL.into_iter().find(|kind| kind.name() == name)
+        let (family, subtype) = parted(name);
+        let kind = Self::ALL.into_iter().find(|kind| kind.name().to_bytes() == family)?;
+        (subtype.is_none() || kind == Self::Fuse).then_some(kind)
     }
 }
 
@@ -232,7 +263,8 @@ impl FileSystemGrant {
         let equals = option.iter().position(|byte| *byte == b'=');
         let (key, value) = equals.map_or((option, None), |at| (&option[..at], Some(&option[at + 1..])));
         let name = std::str::from_utf8(key).map_err(|_| Errno::INVAL)?;
-        let is_listed = self.options.as_ref().is_none_or(|listed| listed.iter().any(|one| one == name));
+        let is_listed = self.options.as_ref().is_none_or(|listed| listed.iter().any(|one| one == name))
+            || self.kind.needed_options().contains(&name);
         if !is_listed || !self.kind.options().contains(&name) {
             return Err(Errno::INVAL);
         }
@@ -242,6 +274,13 @@ impl FileSystemGrant {
         let string = |bytes: &[u8]| CString::new(bytes).map_err(|_| Errno::INVAL);
         Ok(MountOption { key: string(key)?, value: value.map(string).transpose()? })
     }
+}
+
+/// A file system's name, and what `mount(2)` has behind the first dot of it.
+pub(super) fn parted(name: &CStr) -> (&[u8], Option<&[u8]>) {
+    let name = name.to_bytes();
+    let dot = name.iter().position(|byte| *byte == b'.');
+    dot.map_or((name, None), |at| (&name[..at], Some(&name[at + 1..])))
 }
 
 /// Parts `text` at a separator; where backslashes quote, not at one behind a backslash.
@@ -337,6 +376,28 @@ mod tests {
         };
         assert!(grant.vet(c"size=1m").is_ok());
         assert_eq!(grant.vet(c"size=1m,mode=1777"), Err(Errno::INVAL));
+    }
+
+    #[test]
+    fn what_a_file_system_needs_can_be_given_whatever_is_listed() {
+        let grant = FileSystemGrant { options: Some(vec![]), ..FileSystemGrant::from(FileSystem::Fuse) };
+        assert!(grant.vet(c"fd=3,rootmode=40000,user_id=0,group_id=0").is_ok());
+        assert_eq!(grant.vet(c"allow_other"), Err(Errno::INVAL));
+        assert_eq!(grant.vet(c"blksize=512"), Err(Errno::INVAL));
+    }
+
+    #[test]
+    fn only_fuse_has_subtypes() {
+        for (name, kind) in [
+            (c"fuse", Some(FileSystem::Fuse)),
+            (c"fuse.sshfs", Some(FileSystem::Fuse)),
+            (c"fuse.", Some(FileSystem::Fuse)),
+            (c"fuseblk", None),
+            (c"proc.x", None),
+            (c"tmpfs", Some(FileSystem::Tmpfs)),
+        ] {
+            assert_eq!(FileSystem::named(name), kind, "{name:?}");
+        }
     }
 
     #[test]

@@ -1,11 +1,11 @@
 //! The directories that an overlay is made of.
 
 use std::ffi::{CStr, CString};
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
 
 use rustix::fs::{AtFlags, FsWord, fstatfs};
-use rustix::mount::{MountAttrFlags, fsconfig_set_fd};
-use seccomp_agent_nsenter::{AT_FDCWD, Capabilities, Extent, Target, lock_tree};
+use rustix::mount::{MountAttrFlags, fsconfig_create, fsconfig_set_fd, fsconfig_set_string};
+use seccomp_agent_nsenter::{AT_FDCWD, Capabilities, Extent, Scene, Target, lock_tree};
 use seccomp_agent_registry::{Call, Errno};
 
 use super::file_system::{MountOption, attributes_of, split};
@@ -15,14 +15,27 @@ use crate::emulate::Failure;
 /// They are looked up before the overlay is made, as the caller: the kernel would look them up for the thread that
 /// acts, by whatever leads to the agent's own entries in procfs as well.
 pub(super) struct Layers {
-    found: Vec<(&'static CStr, OwnedFd)>,
+    found: Vec<(&'static Key, OwnedFd)>,
+    /// Whether the kernel takes them as descriptors.
+    by_descriptor: bool,
+    /// What they are called among our own descriptors: each option, and its value.
+    named: Vec<(&'static CStr, CString)>,
     /// What one of their mounts is not to do, the overlay does not: nosuid, nodev, noexec.
     pub(super) forced: MountAttrFlags,
 }
 
-/// The options that name them, and what each is called where it is given as a descriptor (Linux 6.15).
-const KEYS: [(&CStr, &CStr); 3] =
-    [(c"lowerdir", c"lowerdir+"), (c"upperdir", c"upperdir"), (c"workdir", c"workdir")];
+/// An option that names some.
+struct Key {
+    name: &'static CStr,
+    /// What it is called where it is given as a descriptor (Linux 6.15).
+    of_descriptor: &'static CStr,
+}
+
+const KEYS: [Key; 3] = [
+    Key { name: c"lowerdir", of_descriptor: c"lowerdir+" },
+    Key { name: c"upperdir", of_descriptor: c"upperdir" },
+    Key { name: c"workdir", of_descriptor: c"workdir" },
+];
 
 /// How many directories are looked up: as many as the kernel takes (`OVL_MAX_STACK`), and the two that are written
 /// to.
@@ -39,7 +52,7 @@ impl Layers {
 
     /// Finds them. EINVAL for one with mounts below: without those it would show what they cover.
     pub(super) fn find(call: &Call<'_>, mounter: &Mounter, options: &[MountOption]) -> Result<Self, Failure> {
-        let mut targets: Vec<(&CStr, Target)> = Vec::new();
+        let mut targets: Vec<(&Key, Target)> = Vec::new();
         for option in options {
             let Some(key) = key(option) else { continue };
             for path in paths(option)? {
@@ -68,17 +81,39 @@ impl Layers {
             forced |= attributes_of(layer)? - MountAttrFlags::MOUNT_ATTR_RDONLY;
             lock_tree(mounter.namespace.copy_tree(layer)?, &[], Extent::Mount)?;
         }
-        Ok(Self { found, forced })
+        let (by_descriptor, named) = (call.features().overlay_descriptors, named(&found)?);
+        Ok(Self { found, by_descriptor, named, forced })
     }
 
-    /// While acting: tells a context of them.
-    pub(super) fn configure(&self, context: BorrowedFd<'_>) -> Result<(), Errno> {
-        self.found.iter().try_for_each(|(key, layer)| fsconfig_set_fd(context, *key, layer))
+    /// While acting: makes the overlay of them.
+    pub(super) fn create(&self, scene: &Scene<'_>, context: BorrowedFd<'_>) -> Result<(), Errno> {
+        if self.by_descriptor {
+            let all = self.found.iter();
+            all.into_iter()
+                .try_for_each(|(key, layer)| fsconfig_set_fd(context, key.of_descriptor, layer))?;
+            return fsconfig_create(context);
+        }
+        // Some look them up when they are told of them, others when it is made.
+        scene.among_descriptors(|| {
+            self.named.iter().try_for_each(|(name, value)| fsconfig_set_string(context, *name, value))?;
+            fsconfig_create(context)
+        })
     }
 }
 
-fn key(option: &MountOption) -> Option<&'static CStr> {
-    KEYS.into_iter().find(|(name, _)| *name == option.key.as_c_str()).map(|(_, key)| key)
+/// What layers are called in the folder of our own descriptors.
+fn named(layers: &[(&'static Key, OwnedFd)]) -> Result<Vec<(&'static CStr, CString)>, Errno> {
+    let value = |name: &CStr| {
+        let those = layers.iter().filter(|(key, _)| key.name == name);
+        let numbers: Vec<_> = those.map(|(_, layer)| layer.as_raw_fd().to_string()).collect();
+        CString::new(numbers.join(":")).map_err(|_| Errno::INVAL)
+    };
+    let all = KEYS.iter().map(|key| Ok((key.name, value(key.name)?)));
+    all.filter(|named| named.as_ref().map_or(true, |(_, value)| !value.is_empty())).collect()
+}
+
+fn key(option: &MountOption) -> Option<&'static Key> {
+    KEYS.iter().find(|key| key.name == option.key.as_c_str())
 }
 
 /// The paths of an option: of lower directories, several with colons between. A backslash quotes what follows.

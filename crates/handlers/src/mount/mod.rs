@@ -5,6 +5,7 @@ mod bind;
 mod covers;
 mod device;
 mod file_system;
+mod fuse;
 mod layers;
 mod mounter;
 mod moving;
@@ -25,13 +26,15 @@ use crate::emulate::{Failure, emulate, helped};
 
 /// `mount(2)`, `umount(2)` and `umount2(2)`, of what is granted, and `fsopen(2)`, `fspick(2)`, `fsconfig(2)`,
 /// `fsmount(2)`, `open_tree(2)`, `mount_setattr(2)` and `move_mount(2)`. Everything else continues, but for clones of what
-/// is no directory, and overlays and what is on a device by `fsopen(2)` and `fspick(2)`: ENOSYS, so that `mount(8)` does by `mount(2)` what it would do by them.
+/// is no directory, overlays and FUSE by `fsopen(2)`, and what is on a device by it and `fspick(2)`: ENOSYS, so that
+/// `mount(8)` does by `mount(2)` what it would do by them.
 ///
 /// **Grants** what takes `CAP_SYS_ADMIN`:
 /// - new mounts of listed file systems, made as the caller and in the caller's namespaces. They are nosuid and nodev,
 ///   and noexec where they show what is the kernel's, unless the grant says otherwise;
 /// - what is on a listed block device, which the caller has to be able to read, and write to unless the mount is
 ///   read-only. In a user namespace of the caller's its ids are mapped;
+/// - what a program answers for that has opened `/dev/fuse`: by the caller's own descriptor of it;
 /// - [binds](Self::with_binds) of what the caller can reach, with everything that is mounted on it;
 /// - remounting, moving, unmounting and [propagation](Self::with_propagation) of the mounts that were made so.
 ///

@@ -8,7 +8,7 @@ use rustix::mount::{
 use seccomp_agent_nsenter::{Caller, Capabilities, Change, Error, Mounted};
 use seccomp_agent_registry::{Call, Errno, Verdict};
 
-use super::file_system::{FileSystemGrant, MountOption, attributes, whole_flags};
+use super::file_system::{FileSystem, FileSystemGrant, MountOption, attributes, whole_flags};
 use super::layers::Layers;
 use super::mounter::Mounter;
 use super::ours::{Made, Origin, Ours};
@@ -79,15 +79,14 @@ fn find(call: &Call<'_>, caller: &Caller, request: &Request) -> Result<Option<(O
     let found = caller.act(
         || call.is_valid(),
         Capabilities::empty(),
-        |scene| {
-            let root = scene.mount_point(&request.target, OFlags::empty())?;
-            let mounted = Mounted::of(&root)?;
-            Ok((root, mounted))
-        },
+        |scene| scene.mount_point(&request.target, OFlags::empty()),
     );
     match found {
-        Ok((_, mounted)) if !mounted.is_root => Err(Errno::INVAL.into()),
-        Ok(found) => Ok(Some(found)),
+        Ok(root) => {
+            // As ourselves: what is known of a mount may depend on who asks.
+            let mounted = Mounted::of(&root)?;
+            if mounted.is_root { Ok(Some((root, mounted))) } else { Err(Errno::INVAL.into()) }
+        }
         Err(Error::Call(_)) => Ok(None),
         Err(other) => Err(other.into()),
     }
@@ -100,7 +99,11 @@ fn reconfigure(
     request: &Request,
     root: &OwnedFd,
 ) -> Result<(), Failure> {
-    let options = grant.vet(request.options.as_deref().unwrap_or_default())?;
+    let options = match grant.kind {
+        // It takes any, and changes nothing.
+        FileSystem::Fuse => Vec::new(),
+        _ => grant.vet(request.options.as_deref().unwrap_or_default())?,
+    };
     // Neither of these is changed by a remount; `subset` is what a container without a procfs is given one with.
     if options.iter().any(|option| Layers::has(option) || option.key.as_c_str() == c"subset") {
         return Err(Errno::INVAL.into());

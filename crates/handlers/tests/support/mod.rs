@@ -6,6 +6,7 @@ pub(crate) mod audit;
 pub(crate) mod block_device;
 pub(crate) mod differential;
 pub(crate) mod frozen;
+pub(crate) mod fuse_server;
 pub(crate) mod inside;
 pub(crate) mod mount_api;
 pub(crate) mod mounts;

@@ -10,7 +10,7 @@ use seccomp_agent_registry::{Call, Errno, Verdict};
 use super::table::{Of, Table};
 use super::{BY_MOUNT, descriptor, hand_in, refuse, too_long_is_invalid};
 use crate::emulate::Failure;
-use crate::mount::file_system::{FileSystem, FileSystemGrant};
+use crate::mount::file_system::FileSystemGrant;
 use crate::mount::layers::Layers;
 use crate::mount::mounter::Mounter;
 use crate::mount::ours::{IN_OURS, Ours, number};
@@ -65,8 +65,7 @@ pub(super) fn open(call: &Call<'_>, table: &Table, grants: &[FileSystemGrant]) -
     if flags & !CLOEXEC != 0 {
         return Err(Errno::INVAL.into());
     }
-    if kind == FileSystem::Overlay || kind.is_on_a_device() {
-        // Its layers, or its device, are looked up all at once, before it is made.
+    if kind.is_by_mount_only() {
         call.note(|noted| {
             noted.because(BY_MOUNT);
         });
@@ -194,6 +193,7 @@ impl Command {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mount::file_system::FileSystem;
 
     fn of(kind: FileSystem) -> Of {
         Of { kind, is_processes_only: false, is_picked: false }
