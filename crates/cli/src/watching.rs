@@ -55,10 +55,6 @@ impl Watching {
             fs::create_dir_all(directory).with_context(|| format!("making {}", directory.display()))?;
         }
         let runs = Runs::new(Store::open(directory)?);
-        if let Some(profiles) = &profiles {
-            // Later the control plane may write below directories that it knows. Who writes a profile says what is wrong.
-            let _made = fs::create_dir_all(&profiles.directory);
-        }
         match runs.adopt() {
             Ok(names) if names.is_empty() => {}
             Ok(names) => {
