@@ -103,6 +103,7 @@ pub(crate) const ACTING: &[&str] = &[
     "unshare",
     // To look at the caller.
     "kill",
+    "pidfd_getfd",
     "pidfd_open",
     "pidfd_send_signal",
     "process_vm_readv",
@@ -183,4 +184,4 @@ pub(crate) const CONTROL: &[&str] = &[
 ];
 
 /// What is needed until the control plane is confined.
-pub(crate) const STARTING: &[&str] = &["bind", "listen", "pidfd_getfd", "timerfd_create"];
+pub(crate) const STARTING: &[&str] = &["bind", "listen", "timerfd_create"];
