@@ -1,5 +1,6 @@
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use seccomp_agent_agent::{Agent, Socket, raise_descriptor_limit};
@@ -16,6 +17,10 @@ use crate::sandbox::Sandbox;
 use crate::watching::{Profiles, Violations, Watching};
 use crate::{inherited, log, metrics};
 
+/// How long a thread for what may block waits for more of it. Some of that comes twice a second, to each waiting thread in
+/// turn: with a longer time, those of a crowd of containers would stay for good.
+const IDLE_THREAD: Duration = Duration::from_secs(1);
+
 /// `seccomp-agent serve`: returns once SIGTERM or SIGINT has stopped it.
 pub(crate) fn serve(args: &ServeArgs) -> anyhow::Result<()> {
     let config = Config::load(args)?;
@@ -26,6 +31,7 @@ pub(crate) fn serve(args: &ServeArgs) -> anyhow::Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .on_thread_start(move || theirs.confine_another())
+        .thread_keep_alive(IDLE_THREAD)
         .build()
         .context("starting the control plane")?;
     runtime.block_on(run(&config, confine))

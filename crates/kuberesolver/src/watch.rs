@@ -7,7 +7,8 @@ use futures_util::{StreamExt, pin_mut};
 use k8s_openapi::api::core::v1::Pod as ApiPod;
 use kube::config::Kubeconfig;
 use kube::runtime::WatchStreamExt;
-use kube::runtime::watcher::{Config, Event, watcher};
+use kube::runtime::utils::Backoff;
+use kube::runtime::watcher::{Config, DefaultBackoff, Event, watcher};
 use kube::{Api, Client};
 
 use crate::pod::kept;
@@ -55,13 +56,17 @@ pub fn tokens() -> Vec<PathBuf> {
     named.chain([SERVICE_ACCOUNT_TOKEN.to_owned()]).map(PathBuf::from).collect()
 }
 
+/// How long it waits at most before it asks an API server again that was away. Were it more, a container that starts when the
+/// server is back would have to be given up before its pod is known.
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
+
 /// Follows the pods of a node, for ever: where the API server is away or says no, it asks again, at growing intervals
-/// of up to a minute. Pods that are known stay known meanwhile.
+/// of up to five seconds. Pods that are known stay known meanwhile.
 pub async fn watch(client: Client, node: &str, pods: Pods) {
     // Those of other nodes would be of no use, and are not for this agent to see; those that have ended make no calls.
     let fields = format!("spec.nodeName={node},status.phase!=Succeeded,status.phase!=Failed");
     let of_this_node = Config::default().fields(&fields).timeout(WATCH_SECONDS);
-    let events = watcher(Api::<ApiPod>::all(client), of_this_node).default_backoff();
+    let events = watcher(Api::<ApiPod>::all(client), of_this_node).backoff(Waits::default());
     pin_mut!(events);
     let mut is_away = false;
     while let Some(event) = events.next().await {
@@ -93,5 +98,36 @@ fn take(event: Event<ApiPod>, node: &str, pods: &Pods) {
             pods.end_list();
             tracing::info!(node, pods = pods.len(), "the pods of this node are known");
         }
+    }
+}
+
+/// Those that everybody who watches an API server keeps to, but for the long ones.
+#[derive(Default)]
+struct Waits(DefaultBackoff);
+
+impl Iterator for Waits {
+    type Item = Duration;
+
+    fn next(&mut self) -> Option<Duration> {
+        Some(self.0.next()?.min(LONGEST_WAIT))
+    }
+}
+
+impl Backoff for Waits {
+    fn reset(&mut self) {
+        self.0.reset();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_grow_and_stay_below_what_a_container_waits_for_its_pod() {
+        let mut waits = Waits::default();
+        let first = waits.next().unwrap();
+        assert!(first < LONGEST_WAIT, "{first:?}");
+        assert!(waits.take(20).all(|wait| wait <= LONGEST_WAIT));
     }
 }
