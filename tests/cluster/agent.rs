@@ -1,12 +1,12 @@
 //! The agent, as `deploy/` has it.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 
-use seccomp_agent_tests::{binaries, run_for};
+use rustix::process::{Pid, Signal, kill_process};
+use seccomp_agent_tests::{Ended, Usage, binaries, children};
 use serde_json::Value;
 
-use crate::cluster::{Cluster, DEADLINE, soon, workspace};
+use crate::cluster::{Cluster, soon, workspace};
 
 /// Its namespace.
 pub(crate) const NAMESPACE: &str = "seccomp-agent";
@@ -19,7 +19,7 @@ const RULES: &str = include_str!("rules.yaml");
 
 /// Deploys it, and waits until it serves.
 pub(crate) fn deploy(cluster: &Cluster) {
-    import(cluster);
+    cluster.import_archive(&binaries::image().unwrap());
     let manifest = workspace().join("deploy/seccompagent.yaml");
     let mut objects = cluster.read(&["--filename", manifest.to_str().unwrap()]);
     for object in objects["items"].as_array_mut().unwrap() {
@@ -29,39 +29,40 @@ pub(crate) fn deploy(cluster: &Cluster) {
         }
     }
     cluster.apply(&objects);
-    cluster.kubectl(&[
-        "--namespace",
-        NAMESPACE,
-        "rollout",
-        "status",
-        "daemonset/seccomp-agent",
-        "--timeout=120s",
-    ]);
+    is_deployed(cluster);
 }
 
-/// Runs its command line where it runs, and returns what it says.
+/// Has it replaced, as an upgrade does.
+pub(crate) fn restart(cluster: &Cluster) {
+    cluster.kubectl(&["--namespace", NAMESPACE, "rollout", "restart", "daemonset/seccomp-agent"]);
+    is_deployed(cluster);
+}
+
+/// Waits until it is what was deployed last.
+fn is_deployed(cluster: &Cluster) {
+    let rollout = ["rollout", "status", "daemonset/seccomp-agent", "--timeout=120s"];
+    cluster.kubectl(&[&["--namespace", NAMESPACE], &rollout[..]].concat());
+}
+
+/// Runs its command line where it runs.
+pub(crate) fn exec(cluster: &Cluster, words: &[&str]) -> Ended {
+    let exec =
+        ["kubectl", "--namespace", NAMESPACE, "exec", "daemonset/seccomp-agent", "--container=agent", "--"];
+    cluster.enter(&[&exec[..], &["/seccomp-agent"], words].concat())
+}
+
+/// Runs its command line, which has to succeed, and returns what it says.
 #[track_caller]
 pub(crate) fn run(cluster: &Cluster, words: &[&str]) -> String {
-    let exec = ["--namespace", NAMESPACE, "exec", "daemonset/seccomp-agent", "--container=agent", "--"];
-    cluster.kubectl(&[&exec[..], &["/seccomp-agent"], words].concat())
+    let ended = exec(cluster, words);
+    assert!(ended.success(), "{}: {ended}", words.join(" "));
+    ended.stdout
 }
 
 /// All that agents of this run have logged, by line.
 pub(crate) fn log(cluster: &Cluster) -> Vec<Value> {
-    let pods = std::fs::read_dir(cluster.state().join("log/pods")).unwrap();
-    let of_agents = pods.map(|pod| pod.unwrap().path()).filter(|pod| {
-        pod.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&format!("{NAMESPACE}_")))
-    });
-    let mut lines = Vec::new();
-    for pod in of_agents {
-        for file in std::fs::read_dir(pod.join("agent")).into_iter().flatten() {
-            let text = std::fs::read_to_string(file.unwrap().path()).unwrap_or_default();
-            // TIME STREAM F LINE
-            let said = text.lines().filter_map(|line| line.splitn(4, ' ').nth(3));
-            lines.extend(said.filter_map(|line| serde_json::from_str::<Value>(line).ok()));
-        }
-    }
-    lines
+    let lines = cluster.written(&format!("{NAMESPACE}_"), "agent");
+    lines.iter().filter_map(|line| serde_json::from_str::<Value>(line).ok()).collect()
 }
 
 /// Whether an agent says such a thing, within a while.
@@ -69,26 +70,82 @@ pub(crate) fn says(cluster: &Cluster, is_it: impl Fn(&Value) -> bool) -> bool {
     soon(|| log(cluster).iter().any(&is_it))
 }
 
-/// Imports the agent's image, which has the name that `deploy/` has.
-fn import(cluster: &Cluster) {
-    cluster.import_archive(&binaries::image().unwrap());
+/// The process that serves.
+pub(crate) struct Agent {
+    /// As it is called out here.
+    pid: u32,
 }
 
-/// The shared libraries of a program, and its loader.
-pub(crate) fn libraries(program: &Path) -> Vec<PathBuf> {
-    let said = run_for(DEADLINE, Command::new("ldd").arg(program)).unwrap();
-    // NAME => PATH (ADDRESS), or PATH (ADDRESS)
-    let words =
-        said.stdout.lines().filter_map(|line| line.split_whitespace().find(|word| word.starts_with('/')));
-    words.map(PathBuf::from).collect()
+/// What its workers may have opened between two looks, each once: its own root and namespaces, and the last caller.
+const OF_WORKERS: usize = 18;
+
+/// What it holds, and may not keep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Holds {
+    /// Of containers and of what was executed in them.
+    pub(crate) listeners: usize,
+    /// Those and all others.
+    pub(crate) descriptors: usize,
+    pub(crate) threads: usize,
+    pub(crate) processes: usize,
 }
 
-/// Copies a file into a root filesystem, without what only a debugger reads.
-pub(crate) fn pack(root: &Path, file: &Path, at: &Path) {
-    let at = root.join(at);
-    std::fs::create_dir_all(at.parent().unwrap()).unwrap();
-    let stripped = run_for(DEADLINE, Command::new("strip").arg("-o").arg(&at).arg(file)).unwrap();
-    if !stripped.success() {
-        std::fs::copy(file, &at).unwrap();
+impl Agent {
+    /// That of this cluster, if it is there.
+    pub(crate) fn find(cluster: &Cluster) -> Option<Self> {
+        let node = std::fs::read_to_string(cluster.state().join("pid-namespace")).unwrap();
+        let all = std::fs::read_dir("/proc").unwrap();
+        let mut pids = all.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+        let serves = |pid: &u32| {
+            let namespace = std::fs::read_link(format!("/proc/{pid}/ns/pid")).unwrap_or_default();
+            let words = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            words.starts_with(b"/seccomp-agent\0serve\0") && namespace == Path::new(node.trim())
+        };
+        pids.find(serves).map(|pid| Self { pid })
+    }
+
+    /// That of this cluster.
+    pub(crate) fn of(cluster: &Cluster) -> Self {
+        Self::find(cluster).unwrap()
+    }
+
+    pub(crate) const fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// Ends it without a word.
+    pub(crate) fn kill(&self) {
+        let pid = Pid::from_raw(self.pid.try_into().unwrap()).unwrap();
+        kill_process(pid, Signal::KILL).unwrap();
+    }
+
+    /// What it holds now.
+    pub(crate) fn holds(&self) -> Holds {
+        let usage = Usage::of(self.pid).unwrap();
+        let processes = children(self.pid).unwrap().len();
+        let all = std::fs::read_dir(format!("/proc/{}/fd", self.pid)).unwrap();
+        let targets = all.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
+        let listeners = targets.filter(|target| target == Path::new("anon_inode:seccomp notify")).count();
+        Holds { listeners, descriptors: usage.descriptors, threads: usage.threads, processes }
+    }
+
+    /// What it holds once that does not change.
+    pub(crate) fn settled(&self) -> Holds {
+        let mut holds = self.holds();
+        soon(|| {
+            let before = std::mem::replace(&mut holds, self.holds());
+            before == holds
+        });
+        holds
+    }
+}
+
+impl Holds {
+    /// Whether it holds nothing more than that.
+    pub(crate) const fn is_within(&self, other: &Self) -> bool {
+        self.listeners <= other.listeners
+            && self.descriptors <= other.descriptors + OF_WORKERS
+            && self.threads <= other.threads
+            && self.processes <= other.processes
     }
 }

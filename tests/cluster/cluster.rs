@@ -30,7 +30,7 @@ static CLUSTER: LazyLock<Cluster> = LazyLock::new(|| {
 /// Held for writing while the cluster is not as pods may expect it.
 static PEACE: RwLock<()> = RwLock::new(());
 
-/// The cluster in peace. The first that asks deploys the agent.
+/// The cluster in peace, for a test; asked for once in each. The first that asks deploys the agent.
 pub(crate) fn in_peace() -> (RwLockReadGuard<'static, ()>, &'static Cluster) {
     let peace = PEACE.read().unwrap_or_else(PoisonError::into_inner);
     (peace, &CLUSTER)
@@ -116,6 +116,22 @@ impl Cluster {
         assert!(soon(has_account), "{name}");
     }
 
+    /// Removes a namespace with all that is in it, and waits until it is gone.
+    #[track_caller]
+    pub(crate) fn remove_namespace(&self, name: &str) {
+        self.kubectl(&["delete", "namespace", name, "--timeout=110s"]);
+    }
+
+    /// Takes the API server away.
+    pub(crate) fn without_api_server(&self) -> WithoutApiServer<'_> {
+        let away = self.state().join("away/kube-apiserver");
+        std::fs::write(&away, "").unwrap();
+        let pid = std::fs::read_to_string(self.state().join("pids/kube-apiserver")).unwrap();
+        let killed = self.enter(&["kill", "-KILL", pid.trim()]);
+        assert!(killed.success(), "{killed}");
+        WithoutApiServer { cluster: self, away }
+    }
+
     /// Puts a profile where pods name it as `tests/NAME.json`.
     pub(crate) fn install(&self, name: &str, profile: &Value) {
         let folder = self.profiles().join("tests");
@@ -141,8 +157,47 @@ impl Cluster {
         assert!(imported.success(), "{imported}");
     }
 
+    /// What containers of this name have written, in pods whose `NAMESPACE_NAME_UID` begins so; as far as the node keeps it.
+    /// Takes no API server.
+    pub(crate) fn written(&self, pods: &str, container: &str) -> Vec<String> {
+        let all = std::fs::read_dir(self.state().join("log/pods")).unwrap().map(|pod| pod.unwrap().path());
+        let is_meant =
+            |pod: &PathBuf| pod.file_name().is_some_and(|name| name.to_string_lossy().starts_with(pods));
+        let folders = all.filter(is_meant).map(|pod| pod.join(container));
+        let files = folders.flat_map(|folder| std::fs::read_dir(folder).into_iter().flatten());
+        let mut files: Vec<_> = files.map(|file| file.unwrap().path()).collect();
+        files.sort();
+        // One that has gone meanwhile is of a container that has.
+        let texts = files.iter().map(|file| std::fs::read_to_string(file).unwrap_or_default());
+        // TIME STREAM F LINE
+        let said = |line: &str| line.splitn(4, ' ').nth(3).map(str::to_owned);
+        texts.flat_map(|text| text.lines().filter_map(said).collect::<Vec<_>>()).collect()
+    }
+
     /// A private directory of this run.
     pub(crate) fn bed(&self) -> &Bed {
         &self.bed
+    }
+}
+
+/// A cluster whose API server is away; dropping it lets it come back.
+pub(crate) struct WithoutApiServer<'a> {
+    cluster: &'a Cluster,
+    away: PathBuf,
+}
+
+impl WithoutApiServer<'_> {
+    /// Lets it come back, and waits until it has.
+    pub(crate) fn end(self) {
+        let cluster = self.cluster;
+        drop(self);
+        assert!(soon(|| cluster.enter(&["kubectl", "get", "--raw", "/readyz"]).success()));
+    }
+}
+
+impl Drop for WithoutApiServer<'_> {
+    fn drop(&mut self) {
+        // Without the file there is nothing to take back.
+        let _ = std::fs::remove_file(&self.away);
     }
 }

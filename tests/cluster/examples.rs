@@ -1,12 +1,14 @@
 //! The pods of `deploy/examples`: a server that is recorded, one whose profile is too strict, and one whose profile is
 //! not. Their image is made of the distribution's nginx.
 
+use seccomp_agent_tests::run_for;
 use serde_json::Value;
-use std::path::Path;
-use std::sync::LazyLock;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
 
-use crate::agent::{self, libraries, pack};
-use crate::cluster::{Cluster, in_peace, soon};
+use crate::agent;
+use crate::cluster::{Cluster, DEADLINE, in_peace, soon};
 use crate::pod::Pod;
 
 /// As the image that everybody has configures it.
@@ -29,8 +31,8 @@ const LINES: usize = 10_000;
 
 /// The pod of an example, once there is its image.
 fn example(cluster: &Cluster, name: &str) -> Pod {
-    static IMPORTED: LazyLock<()> = LazyLock::new(|| import(in_peace().1));
-    LazyLock::force(&IMPORTED);
+    static IMPORTED: OnceLock<()> = OnceLock::new();
+    IMPORTED.get_or_init(|| import(cluster));
     Pod::example(cluster, name)
 }
 
@@ -54,6 +56,25 @@ fn import(cluster: &Cluster) {
     }
     let command = ["--", "/usr/sbin/nginx", "-g", "daemon off;"];
     cluster.import("docker.io/library/nginx:latest", &root, &command);
+}
+
+/// The shared libraries of a program, and its loader.
+fn libraries(program: &Path) -> Vec<PathBuf> {
+    let said = run_for(DEADLINE, Command::new("ldd").arg(program)).unwrap();
+    // NAME => PATH (ADDRESS), or PATH (ADDRESS)
+    let words =
+        said.stdout.lines().filter_map(|line| line.split_whitespace().find(|word| word.starts_with('/')));
+    words.map(PathBuf::from).collect()
+}
+
+/// Copies a file into a root filesystem, without what only a debugger reads.
+fn pack(root: &Path, file: &Path, at: &Path) {
+    let at = root.join(at);
+    std::fs::create_dir_all(at.parent().unwrap()).unwrap();
+    let stripped = run_for(DEADLINE, Command::new("strip").arg("-o").arg(&at).arg(file)).unwrap();
+    if !stripped.success() {
+        std::fs::copy(file, &at).unwrap();
+    }
 }
 
 /// Whether the pod's server sends its page, within a while.

@@ -7,6 +7,7 @@
 mod agent;
 mod cluster;
 mod examples;
+mod faults;
 mod manifests;
 mod pod;
 mod policies;

@@ -71,6 +71,17 @@ impl Pod {
         self.object["metadata"]["name"].as_str().unwrap()
     }
 
+    /// This one as the API server knows it, where the kubelet was given it in a file.
+    pub(crate) fn of_the_node(&self) -> Self {
+        let mut pod = self.clone();
+        pod.object["metadata"]["name"] = format!("{}-node1", self.name()).into();
+        pod
+    }
+
+    fn container(&self) -> &str {
+        self.object["spec"]["containers"][0]["name"].as_str().unwrap()
+    }
+
     /// Makes it.
     #[track_caller]
     pub(crate) fn start(&self, cluster: &Cluster) {
@@ -113,9 +124,10 @@ impl Pod {
         said.trim_start_matches("containerd://").to_owned()
     }
 
-    /// What its container has written; nothing while there is none.
+    /// What its container has written, and those before it.
     pub(crate) fn log(&self, cluster: &Cluster) -> String {
-        cluster.enter(&["kubectl", "--namespace", self.namespace(), "logs", self.name()]).stdout
+        let lines = cluster.written(&format!("{}_{}_", self.namespace(), self.name()), self.container());
+        lines.iter().flat_map(|line| [line, "\n"]).collect()
     }
 
     /// Waits until its container has written such a thing, and returns all that it has written.

@@ -45,5 +45,5 @@ pub use docker::Docker;
 pub use ended::{Ended, run_for};
 pub use metrics::Metrics;
 pub use podman::Podman;
-pub use process::Usage;
+pub use process::{Usage, children};
 pub use runc::{Runc, WITHOUT_UNIFIED_CGROUPS};

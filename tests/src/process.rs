@@ -44,7 +44,7 @@ impl Usage {
 }
 
 /// The processes whose parent is the process `pid`.
-pub(crate) fn children(pid: u32) -> anyhow::Result<Vec<u32>> {
+pub fn children(pid: u32) -> anyhow::Result<Vec<u32>> {
     let all = std::fs::read_dir("/proc")?.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
     let parent = |process: u32| -> Option<u32> {
         // One that has ended meanwhile is nobody's.

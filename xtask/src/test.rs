@@ -100,19 +100,18 @@ fn names() -> Vec<&'static str> {
 
 /// Sees to it that everything is there that `tier` needs, and starts the node, if it needs one.
 fn prepare(tier: &Tier) -> anyhow::Result<Option<Node>> {
-    if let Some(tools) = tier.containers {
-        ensure!(tools::is_root(), "containers need root");
-        tools::install(tools)?;
-        build::probe()?;
-        build::agent()?;
-        build::examples()?;
-        newer_debian::fetch()?;
+    let Some(tools) = tier.containers else { return Ok(None) };
+    ensure!(tools::is_root(), "containers need root");
+    tools::install(tools)?;
+    if tier.on_a_node {
+        dist::for_tests()?;
+        return Node::start().map(Some);
     }
-    if !tier.on_a_node {
-        return Ok(None);
-    }
-    dist::for_tests()?;
-    Node::start().map(Some)
+    build::probe()?;
+    build::agent()?;
+    build::examples()?;
+    newer_debian::fetch()?;
+    Ok(None)
 }
 
 /// Runs `cargo test`, passing on what it says and adding it to `total`; whether all passed.
