@@ -10,6 +10,7 @@ use rustix::thread::gettid;
 use seccomp_agent_agent::{Config, Engine};
 use seccomp_agent_notify::Listener;
 use seccomp_agent_registry::{Container, Registry};
+use seccomp_agent_sandbox::confine_agent;
 
 use crate::Effort;
 use crate::bare;
@@ -18,6 +19,9 @@ use crate::deed::Deed;
 use crate::floor;
 use crate::mounting;
 use crate::report::{Bound, Report, median};
+
+/// And as a multiple of the same by threads that no filter confines, as those of `serve` are unless told otherwise.
+const CONFINED_BOUND: f64 = 1.3;
 
 const DEEDS: [Deed; 3] = [Deed::Mkdir, Deed::Mknod, Deed::Chmod];
 
@@ -52,19 +56,20 @@ fn latencies(effort: Effort, report: &mut Report) -> anyhow::Result<()> {
         effort.rounds
     ));
     let mut floors = Vec::new();
-    let mut seen = DEEDS.map(|_| (Vec::new(), Vec::new(), Vec::new()));
+    let mut seen = DEEDS.map(|_| [const { Vec::new() }; 4]);
     for _ in 0..effort.rounds {
         floors.push(answered_by(Options::back_to_back(effort.calls, 1), floor::answer)?);
-        for (deed, (natives, bare, emulated)) in DEEDS.into_iter().zip(&mut seen) {
+        for (deed, [natives, bare, emulated, confined]) in DEEDS.into_iter().zip(&mut seen) {
             let options = Options { deed, ..Options::back_to_back(effort.calls, 1) };
             natives.push(native(options)?);
             bare.push(answered_by(options, move |listener| bare::act(listener, deed))?);
             emulated.push(served(&[options])?.0);
+            confined.push(served_by(&engine(true)?, &[options])?.0);
         }
     }
     let floor = median(floors);
     report.add("emulated", "RECV/SEND loop, SYNC_WAKE_UP", floor, "us", Bound::None);
-    for (deed, (natives, bare, emulated)) in DEEDS.into_iter().zip(seen) {
+    for (deed, [natives, bare, emulated, confined]) in DEEDS.into_iter().zip(seen) {
         let (name, least) = (deed.name(), median(bare));
         report.add("emulated", &format!("{name}: native"), median(natives), "us", Bound::None);
         let what = format!("{name}: by the fewest system calls");
@@ -73,6 +78,8 @@ fn latencies(effort: Effort, report: &mut Report) -> anyhow::Result<()> {
         report.add("emulated", &format!("{name}: emulated"), emulated, "us", bound);
         let bound = Bound::AtMost { floor: least, times: LEAST_BOUND };
         report.add("emulated", &format!("{name}: against the fewest calls"), emulated, "us", bound);
+        let bound = Bound::AtMost { floor: emulated, times: CONFINED_BOUND };
+        report.add("emulated", &format!("{name}: by confined threads"), median(confined), "us", bound);
     }
     Ok(())
 }
@@ -98,10 +105,26 @@ pub fn native(options: Options) -> anyhow::Result<f64> {
 /// One engine for these containers, all at once: the first one's latency in microseconds, and the calls a
 /// second of all.
 pub fn served(containers: &[Options]) -> anyhow::Result<(f64, f64)> {
-    let engine = Engine::start(Config::default())?;
+    served_by(&engine(false)?, containers)
+}
+
+/// An engine. The threads of a confined one have the filters of `serve`: what holds for the thread that starts them holds
+/// for them.
+pub fn engine(confined: bool) -> anyhow::Result<Engine> {
+    if !confined {
+        return Ok(Engine::start(Config::default())?);
+    }
+    let starting = std::thread::spawn(|| {
+        confine_agent()?;
+        anyhow::Ok(Engine::start(Config::default())?)
+    });
+    starting.join().map_err(|_| anyhow::anyhow!("starting an engine panicked"))?
+}
+
+fn served_by(engine: &Engine, containers: &[Options]) -> anyhow::Result<(f64, f64)> {
     let mut started = Vec::new();
     for options in containers {
-        started.push(serve(&engine, *options, options.deed.emulation()?)?);
+        started.push(serve(engine, *options, options.deed.emulation()?)?);
     }
     for container in &mut started {
         container.begin()?;

@@ -2,12 +2,13 @@
 
 use std::sync::Arc;
 
-use seccomp_agent_agent::{Config, Engine};
+use seccomp_agent_agent::Engine;
 use seccomp_agent_notify::{Arch, Listener, Syscall};
 use seccomp_agent_registry::{Call, Container, Registry, Verdict};
 
 use crate::Effort;
 use crate::caller::{self, Options};
+use crate::emulated::engine;
 use crate::floor;
 use crate::report::{Bound, Report, median};
 
@@ -18,14 +19,16 @@ enum Arrangement {
     Loop,
     LoopWithSync,
     None,
+    Confined,
     Handlers,
 }
 
-const ARRANGEMENTS: [(Arrangement, &str); 5] = [
+const ARRANGEMENTS: [(Arrangement, &str); 6] = [
     (Arrangement::Native, "native, not notified"),
     (Arrangement::Loop, "RECV/SEND loop"),
     (Arrangement::LoopWithSync, "RECV/SEND loop, SYNC_WAKE_UP"),
     (Arrangement::None, "agent, no handlers"),
+    (Arrangement::Confined, "agent, no handlers, confined"),
     (Arrangement::Handlers, "agent, 300 handlers"),
 ];
 
@@ -53,7 +56,9 @@ pub fn measure(effort: Effort, report: &mut Report) -> anyhow::Result<()> {
         let floor = medians[2];
         for ((arrangement, name), value) in ARRANGEMENTS.into_iter().zip(medians) {
             let bound = match arrangement {
-                Arrangement::None | Arrangement::Handlers => Bound::AtMost { floor, times: BOUND },
+                Arrangement::None | Arrangement::Confined | Arrangement::Handlers => {
+                    Bound::AtMost { floor, times: BOUND }
+                }
                 _ => Bound::None,
             };
             report.add(&format!("round trip, {title}"), name, value, "us", bound);
@@ -77,9 +82,10 @@ fn one(arrangement: Arrangement, options: Options) -> anyhow::Result<f64> {
             answering.join().map_err(|_| anyhow::anyhow!("the loop panicked"))??;
             measured
         }
-        (Arrangement::None | Arrangement::Handlers, Some(listener)) => {
-            let handlers = if arrangement == Arrangement::None { Registry::new() } else { many_handlers()? };
-            with_engine(listener, handlers, container)?
+        (Arrangement::None | Arrangement::Confined | Arrangement::Handlers, Some(listener)) => {
+            let many = arrangement == Arrangement::Handlers;
+            let handlers = if many { many_handlers()? } else { Registry::new() };
+            by_engine(&engine(arrangement == Arrangement::Confined)?, listener, handlers, container)?
         }
     };
     Ok(if options.threads == 1 { measured.latency } else { 1e6 / measured.rate })
@@ -91,7 +97,15 @@ pub fn with_engine(
     handlers: Registry,
     container: caller::Container,
 ) -> anyhow::Result<caller::Measured> {
-    let engine = Engine::start(Config::default())?;
+    by_engine(&engine(false)?, listener, handlers, container)
+}
+
+fn by_engine(
+    engine: &Engine,
+    listener: Listener,
+    handlers: Registry,
+    container: caller::Container,
+) -> anyhow::Result<caller::Measured> {
     engine.serve(listener, Arc::new(Container::named("bench")), Arc::new(handlers))?;
     container.measure()
 }

@@ -20,8 +20,8 @@ const RULES: &str = include_str!("rules.yaml");
 /// Deploys it, and waits until it serves.
 pub(crate) fn deploy(cluster: &Cluster) {
     cluster.import_archive(&binaries::image().unwrap());
-    let base = workspace().join("deploy/kustomize/base");
-    let mut objects = cluster.read(&["--kustomize", base.to_str().unwrap()]);
+    let manifest = workspace().join("deploy/seccompagent.yaml");
+    let mut objects = cluster.read(&["--filename", manifest.to_str().unwrap()]);
     for object in objects["items"].as_array_mut().unwrap() {
         if object["metadata"]["name"] == "seccomp-agent-policy" {
             let policy = object["data"]["policy.yaml"].as_str().unwrap();

@@ -8,6 +8,7 @@ mod agent;
 mod cluster;
 mod examples;
 mod faults;
+mod manifests;
 mod pod;
 mod policies;
 mod recording;

@@ -57,6 +57,13 @@ impl Bundle {
         self
     }
 
+    /// The path of the container's cgroup, below that of each controller.
+    #[must_use]
+    pub fn cgroup(mut self, path: &str) -> Self {
+        self.config["linux"]["cgroupsPath"] = path.into();
+        self
+    }
+
     /// An annotation.
     #[must_use]
     pub fn annotation(mut self, key: &str, value: &str) -> Self {

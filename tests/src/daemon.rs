@@ -164,9 +164,14 @@ impl Daemon {
         Ok(usage)
     }
 
-    /// How many processes it has at this moment.
+    /// The processes that it has at this moment.
+    pub fn processes(&self) -> anyhow::Result<Vec<u32>> {
+        children(self.child.id())
+    }
+
+    /// How many they are.
     pub fn children(&self) -> anyhow::Result<usize> {
-        Ok(children(self.child.id())?.len())
+        Ok(self.processes()?.len())
     }
 
     /// Sends it a signal.

@@ -21,6 +21,7 @@ const MAY_DEPEND_ON: &[(&str, &[&str])] = &[
     ("profile", &["syscall"]),
     ("agent", &["registry", "notify", "syscall"]),
     ("launcher", &["notify", "profile", "syscall"]),
+    ("sandbox", &["notify", "syscall"]),
 ];
 
 /// Crates that may make raw system calls: four libraries, and the program that tests run in containers.

@@ -22,6 +22,7 @@ pub struct Agent {
     engine: Config,
     fallback: Fallback,
     resolve_deadline: Duration,
+    prepare: Box<dyn FnOnce() -> io::Result<()> + Send>,
     ready: Box<dyn FnOnce() + Send>,
 }
 
@@ -70,6 +71,7 @@ impl Agent {
             engine: Config::default(),
             fallback: Fallback::default(),
             resolve_deadline: RESOLVE_DEADLINE,
+            prepare: Box::new(|| Ok(())),
             ready: Box::new(|| {}),
         }
     }
@@ -86,6 +88,15 @@ impl Agent {
     pub fn fallback(mut self, fallback: Fallback, deadline: Duration) -> Self {
         self.fallback = fallback;
         self.resolve_deadline = deadline;
+        self
+    }
+
+    /// Calls `prepare` once, on the thread that accepts connections, when the threads that answer calls have been started
+    /// and before anything is accepted: what confines a thread and those that it starts then confines the control
+    /// plane, and nobody who acts for a container. Where it fails, the agent does not serve.
+    #[must_use]
+    pub fn before_serving(mut self, prepare: impl FnOnce() -> io::Result<()> + Send + 'static) -> Self {
+        self.prepare = Box::new(prepare);
         self
     }
 
@@ -136,6 +147,8 @@ impl Agent {
             max_connections: max_connections(),
             silent: Mutex::default(),
         });
+        (self.prepare)()
+            .map_err(|source| AgentError::Runtime { step: "preparing the control plane", source })?;
         (self.ready)();
         let mut connections = JoinSet::new();
         let mut accepting = true;

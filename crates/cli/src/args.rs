@@ -85,6 +85,9 @@ pub(crate) struct ServeArgs {
     /// Serve Prometheus metrics on this address, at `/metrics`
     #[arg(long, value_name = "ADDR")]
     pub(crate) metrics_bind_address: Option<SocketAddr>,
+    /// Confine the agent's own threads to what they need, by seccomp and Landlock [default: on]
+    #[arg(long, value_enum, value_name = "SWITCH")]
+    pub(crate) sandbox: Option<Switch>,
     /// Keep recordings in this directory: of the containers that the policy has recorded, or without a policy of those
     /// that ask for it by `RECORD=NAME` [default, with such a policy: /var/lib/seccomp-agent/recordings]
     #[arg(long, value_name = "DIR")]
@@ -196,6 +199,16 @@ pub(crate) enum OutputFormat {
     Text,
     /// JSON, for machines
     Json,
+}
+
+/// Whether something is done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Switch {
+    /// It is
+    On,
+    /// It is not
+    Off,
 }
 
 /// How the log is written.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use seccomp_agent_agent::Fallback;
 use serde::Deserialize;
 
-use crate::args::{LogFormat, LogLevel, ResolverKind, ServeArgs};
+use crate::args::{LogFormat, LogLevel, ResolverKind, ServeArgs, Switch};
 
 /// Where runtimes find the agent unless told otherwise.
 pub(crate) const DEFAULT_SOCKET: &str = "/run/seccomp-agent.socket";
@@ -34,6 +34,8 @@ pub(crate) struct Config {
     pub(crate) log_level: LogLevel,
     /// Where to serve metrics, if anywhere.
     pub(crate) metrics_bind_address: Option<SocketAddr>,
+    /// Whether the agent confines its own threads.
+    pub(crate) sandbox: Switch,
     /// Threads that answer calls.
     pub(crate) workers: Option<u32>,
     /// What a container gets that could not be resolved.
@@ -93,6 +95,7 @@ pub(crate) struct File {
     log_format: Option<LogFormat>,
     log_level: Option<LogLevel>,
     metrics_bind_address: Option<SocketAddr>,
+    sandbox: Option<Switch>,
     workers: Option<Workers>,
     on_resolve_failure: Option<OnResolveFailure>,
     resolve_deadline_seconds: Option<Seconds>,
@@ -161,6 +164,7 @@ impl Config {
             log_format: args.log_format.or(file.log_format).unwrap_or(LogFormat::Text),
             log_level: args.log_level.or(file.log_level).unwrap_or(LogLevel::Info),
             metrics_bind_address: args.metrics_bind_address.or(file.metrics_bind_address),
+            sandbox: args.sandbox.or(file.sandbox).unwrap_or(Switch::On),
             workers: file.workers.map(|workers| workers.0),
             fallback: match file.on_resolve_failure {
                 Some(OnResolveFailure::Continue) => Fallback::Continue,
@@ -206,13 +210,14 @@ mod tests {
     fn the_command_line_comes_before_the_file_and_the_file_before_the_default() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("c.yaml");
-        std::fs::write(&path, "socket: /file.socket\nlog-level: debug\nworkers: 3\n").unwrap();
+        std::fs::write(&path, "socket: /file.socket\nlog-level: debug\nworkers: 3\nsandbox: off\n").unwrap();
         let args =
             ServeArgs { config: Some(path), socket: Some("/args.socket".into()), ..ServeArgs::default() };
         let config = Config::load(&args).unwrap();
         assert_eq!(config.socket, Path::new("/args.socket"));
         assert_eq!((config.log_level, config.log_format), (LogLevel::Debug, LogFormat::Text));
         assert_eq!((config.workers, config.fallback), (Some(3), Fallback::Refuse));
+        assert_eq!(config.sandbox, Switch::Off);
     }
 
     #[test]

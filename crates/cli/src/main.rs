@@ -20,6 +20,7 @@ mod recordings;
 mod reload;
 mod resolve;
 mod run;
+mod sandbox;
 mod serve;
 mod table;
 mod time;

@@ -13,6 +13,7 @@ use crate::falco::Plugin;
 use crate::metrics::Metrics;
 use crate::reload::CurrentPolicy;
 use crate::resolve::Configured;
+use crate::sandbox::Sandbox;
 use crate::watching::{Profiles, Violations, Watching};
 use crate::{inherited, log, metrics};
 
@@ -25,15 +26,18 @@ pub(crate) fn serve(args: &ServeArgs) -> anyhow::Result<()> {
     let config = Config::load(args)?;
     log::init(config.log_format, config.log_level)?;
     raise_descriptor_limit();
+    let sandbox = Sandbox::of(&config)?;
+    let (confine, theirs) = (sandbox.clone(), sandbox);
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
+        .on_thread_start(move || theirs.confine_another())
         .thread_keep_alive(IDLE_THREAD)
         .build()
         .context("starting the control plane")?;
-    runtime.block_on(run(&config))
+    runtime.block_on(run(&config, confine))
 }
 
-async fn run(config: &Config) -> anyhow::Result<()> {
+async fn run(config: &Config, sandbox: Sandbox) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("waiting for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("waiting for SIGINT")?;
     let policy = config.policy.as_deref().map(CurrentPolicy::follow).transpose()?;
@@ -66,6 +70,7 @@ async fn run(config: &Config) -> anyhow::Result<()> {
     let resolver = config.resolver;
     agent = agent
         .engine(|engine| tracing::info!(features = ?engine.features, workers = engine.workers, "starting"))
+        .before_serving(move || sandbox.confine_control_plane())
         .on_ready(move || {
             // Without systemd there is nobody to tell.
             let _told = sd_notify::notify(&[sd_notify::NotifyState::Ready]);

@@ -2,102 +2,11 @@
 
 #![allow(clippy::unwrap_used)] // A failure ends the test, in its helpers too.
 
-use std::path::Path;
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use seccomp_agent_falco::{Falco, Workload};
+use seccomp_agent_falcofake::{Origin, listen};
 use seccomp_agent_registry::{Call, Container, Notification, Registry, Verdict};
-use tokio::net::UnixListener;
-use tokio_stream::wrappers::UnixListenerStream;
-use tonic::codegen::http::{Request as HttpRequest, Response as HttpResponse};
-use tonic::codegen::{BoxFuture, Service, StdError};
-use tonic::server::{Grpc, NamedService, UnaryService};
-use tonic::{Request, Response, Status};
-use tonic_prost::ProstCodec;
-
-/// What the plugin reads of an event: fields by the numbers of its protocol file, read here independently.
-#[derive(Clone, PartialEq, Eq, prost::Message)]
-struct Event {
-    #[prost(uint64, tag = "1")]
-    id: u64,
-    #[prost(uint64, tag = "2")]
-    pid: u64,
-    #[prost(string, tag = "3")]
-    syscall: String,
-    #[prost(message, optional, tag = "4")]
-    k8s: Option<Origin>,
-}
-
-#[derive(Clone, PartialEq, Eq, prost::Message)]
-struct Origin {
-    #[prost(string, tag = "1")]
-    namespace: String,
-    #[prost(string, tag = "2")]
-    pod: String,
-    #[prost(string, tag = "3")]
-    container: String,
-    #[prost(uint64, tag = "4")]
-    pid: u64,
-    #[prost(uint64, tag = "5")]
-    pid_filter: u64,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, prost::Message)]
-struct Nothing {}
-
-/// Falco's plugin.
-#[derive(Clone)]
-struct Plugin(Sender<Event>);
-
-impl UnaryService<Event> for Plugin {
-    type Response = Nothing;
-    type Future = BoxFuture<Response<Nothing>, Status>;
-
-    fn call(&mut self, request: Request<Event>) -> Self::Future {
-        let taken = self.0.send(request.into_inner());
-        Box::pin(
-            async move { taken.map(|()| Response::new(Nothing {})).map_err(|_| Status::internal("gone")) },
-        )
-    }
-}
-
-impl Service<HttpRequest<tonic::body::Body>> for Plugin {
-    type Response = HttpResponse<tonic::body::Body>;
-    type Error = std::convert::Infallible;
-    type Future = BoxFuture<Self::Response, Self::Error>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Self::Error>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: HttpRequest<tonic::body::Body>) -> Self::Future {
-        assert_eq!(request.uri().path(), "/seccompagentfalco.SeccompAgentFalco/PublishEvent");
-        let plugin = self.clone();
-        Box::pin(async move {
-            Ok(Grpc::new(ProstCodec::<Nothing, Event>::default()).unary(plugin, request).await)
-        })
-    }
-}
-
-impl NamedService for Plugin {
-    const NAME: &'static str = "seccompagentfalco.SeccompAgentFalco";
-}
-
-fn listen(socket: &Path) -> Receiver<Event> {
-    let (sender, events) = channel();
-    let socket = socket.to_owned();
-    std::thread::spawn(move || {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        runtime.block_on(async {
-            let incoming = UnixListenerStream::new(UnixListener::bind(socket).unwrap());
-            let server = tonic::transport::Server::builder().add_service(Plugin(sender));
-            server.serve_with_incoming(incoming).await.map_err(StdError::from).unwrap();
-        });
-    });
-    events
-}
 
 fn registry(falco: &Falco) -> Registry {
     let mut registry = Registry::new();

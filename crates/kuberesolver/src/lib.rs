@@ -36,4 +36,4 @@ pub use cgroup::pod_uid;
 pub use identity::Identity;
 pub use manifest::{FetchError, ManifestError, fetch, parse_manifest};
 pub use pods::Pods;
-pub use watch::{connect, node_name, watch};
+pub use watch::{MAX_SILENCE, client, connect, node_name, tokens, watch};

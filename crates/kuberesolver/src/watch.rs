@@ -1,9 +1,11 @@
 //! Following the API server.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use futures_util::{StreamExt, pin_mut};
 use k8s_openapi::api::core::v1::Pod as ApiPod;
+use kube::config::Kubeconfig;
 use kube::runtime::WatchStreamExt;
 use kube::runtime::utils::Backoff;
 use kube::runtime::watcher::{Config, DefaultBackoff, Event, watcher};
@@ -14,6 +16,15 @@ use crate::pods::Pods;
 
 /// The variable that a `DaemonSet` gives its pods the node's name by.
 const NODE_NAME: &str = "NODE_NAME";
+
+/// Where a pod finds who it is.
+const SERVICE_ACCOUNT_TOKEN: &str = "/var/run/secrets/kubernetes.io/serviceaccount/token";
+
+/// How long the API server may say nothing, be it asked or watched: then it is taken for away, and asked again over
+/// another connection.
+pub const MAX_SILENCE: Duration = Duration::from_secs(30);
+/// The seconds after which a watch that nothing has happened in is asked for anew: it must be sooner.
+const WATCH_SECONDS: u32 = 25;
 
 /// The name of this node in the cluster: `NODE_NAME`, or else what the kubelet calls a node that nobody has given a name,
 /// which is the host's name in small letters.
@@ -26,7 +37,23 @@ pub fn node_name() -> Option<String> {
 /// A client with the credentials of the pod that this process runs in, or with those of `KUBECONFIG` or
 /// `~/.kube/config`. Nothing is asked of the API server yet.
 pub async fn connect() -> Result<Client, kube::Error> {
-    Client::try_default().await
+    client(kube::Config::infer().await.map_err(kube::Error::InferConfig)?)
+}
+
+/// A client that waits for no API server for ever. [`watch`] takes one.
+pub fn client(mut config: kube::Config) -> Result<Client, kube::Error> {
+    config.read_timeout = Some(MAX_SILENCE);
+    // From the request on, not from when the connection was used last.
+    config.reset_reader_on_write = true;
+    Client::try_from(config)
+}
+
+/// The files that a client keeps reading while it lives, for they change: the tokens of the pod that this process runs
+/// in, and those that `KUBECONFIG` or `~/.kube/config` names.
+pub fn tokens() -> Vec<PathBuf> {
+    let named = Kubeconfig::read().map(|config| config.auth_infos).unwrap_or_default();
+    let named = named.into_iter().filter_map(|named| named.auth_info?.token_file);
+    named.chain([SERVICE_ACCOUNT_TOKEN.to_owned()]).map(PathBuf::from).collect()
 }
 
 /// How long it waits at most before it asks an API server again that was away. Were it more, a container that starts when the
@@ -38,7 +65,7 @@ const LONGEST_WAIT: Duration = Duration::from_secs(5);
 pub async fn watch(client: Client, node: &str, pods: Pods) {
     // Those of other nodes would be of no use, and are not for this agent to see; those that have ended make no calls.
     let fields = format!("spec.nodeName={node},status.phase!=Succeeded,status.phase!=Failed");
-    let of_this_node = Config::default().fields(&fields);
+    let of_this_node = Config::default().fields(&fields).timeout(WATCH_SECONDS);
     let events = watcher(Api::<ApiPod>::all(client), of_this_node).backoff(Waits::default());
     pin_mut!(events);
     let mut is_away = false;

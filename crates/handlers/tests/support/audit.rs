@@ -10,7 +10,7 @@ use tracing_subscriber::fmt::MakeWriter;
 
 /// Where records go.
 #[derive(Clone, Default)]
-struct Log(Arc<Mutex<Vec<u8>>>);
+pub(crate) struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl Write for Log {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
@@ -32,6 +32,16 @@ impl Log {
 thread_local! {
     /// Where those of this thread go.
     static OWN: RefCell<Option<Log>> = const { RefCell::new(None) };
+}
+
+/// Where the records of this thread go, if it has a log of its own.
+pub(crate) fn own_log() -> Option<Log> {
+    OWN.with_borrow(Clone::clone)
+}
+
+/// Has those of this thread go where another one's do.
+pub(crate) fn log_to(log: Option<Log>) {
+    OWN.set(log);
 }
 
 /// Takes those of all other threads.

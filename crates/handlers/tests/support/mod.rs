@@ -26,6 +26,7 @@ use seccomp_agent_handlers::{Attributes, Directories, Modes, Nodes, Numbers, Own
 use seccomp_agent_notify::{Arch, Features, Listener, ReceiveError, Response, SlotTable, Syscall, filter};
 use seccomp_agent_nsenter::Capabilities;
 use seccomp_agent_registry::{Call, Caller, Container, Registry, Verdict};
+use seccomp_agent_sandbox::confine_agent;
 
 /// Runs `transform` and then `body` on a thread whose calls `registry` answers from in between. Calls that it
 /// has no handler for are not even notified. Without a registry, everything is native.
@@ -136,8 +137,18 @@ pub(crate) fn install(names: &[&str], flags: filter::Flags) -> OwnedFd {
     filter::install_with_privileges(&program, flags).or_else(|_| filter::install(&program, flags)).unwrap()
 }
 
-/// Answers until no task is left.
+/// Answers until no task is left, on a thread that has no more than those of `seccomp-agent serve` have.
 pub(crate) fn serve(listener: OwnedFd, registry: &Registry, features: Features) {
+    let log = audit::own_log();
+    let answering = || {
+        audit::log_to(log);
+        confine_agent().unwrap();
+        answer(listener, registry, features);
+    };
+    std::thread::scope(|scope| scope.spawn(answering).join()).unwrap();
+}
+
+fn answer(listener: OwnedFd, registry: &Registry, features: Features) {
     let listener = Listener::new(listener).unwrap();
     let mut slot = SlotTable::new(1).unwrap().take().unwrap();
     let container = Container::named("test");

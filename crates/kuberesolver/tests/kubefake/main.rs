@@ -1,17 +1,14 @@
 //! Following an API server that fails: what is known stays known, and what has changed meanwhile is known in the end.
 #![allow(clippy::unwrap_used)] // A failure ends the test, in its helpers too.
 
-mod server;
-
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use axum::http::StatusCode;
-use kube::{Client, Config};
-use seccomp_agent_kuberesolver::{Identity, Pods, watch};
-use server::{Cluster, Fault, NODE, Server, pod};
+use kube::Config;
+use seccomp_agent_kubefake::{Cluster, Fault, NODE, Server, pod};
+use seccomp_agent_kuberesolver::{Identity, MAX_SILENCE, Pods, client, watch};
 use tokio::time::{sleep, timeout};
 
 /// How long anything may take on a busy machine. The watch asks again after a second or two.
@@ -25,7 +22,7 @@ fn follow(address: SocketAddr) -> Pods {
 fn follow_node(address: SocketAddr, node: &'static str) -> Pods {
     let pods = Pods::default();
     let config = Config::new(format!("http://{address}").parse().unwrap());
-    let client = Client::try_from(config).unwrap();
+    let client = client(config).unwrap();
     let followed = pods.clone();
     tokio::spawn(async move { watch(client, node, followed).await });
     pods
@@ -100,6 +97,34 @@ async fn who_waits_for_a_slow_api_server_can_give_up_and_the_pod_is_known_in_the
     until("it is asked", || cluster.lists() == 1).await;
     assert!(timeout(Duration::from_millis(100), pods.wait_for(&web)).await.is_err());
     assert_eq!(timeout(PATIENCE, pods.wait_for(&web)).await.unwrap().name, "web");
+}
+
+#[tokio::test]
+async fn an_api_server_that_takes_requests_and_says_nothing_is_taken_for_away() {
+    let cluster = Cluster::new();
+    cluster.put(pod("web", "1", NODE));
+    let mute = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = mute.local_addr().unwrap();
+    let pods = follow(address);
+    let _connection = timeout(PATIENCE, mute.accept()).await.unwrap().unwrap();
+    drop(mute);
+    let _server = Server::start(&cluster, Some(address));
+    let web = identity("web", Some("1"));
+    assert_eq!(timeout(MAX_SILENCE + PATIENCE, pods.wait_for(&web)).await.unwrap().name, "web");
+}
+
+/// The connection stays, as where a firewall has forgotten it.
+#[tokio::test]
+async fn a_watch_that_says_nothing_any_more_is_given_up() {
+    let cluster = Cluster::new();
+    cluster.put(pod("web", "1", NODE));
+    let server = Server::start(&cluster, None);
+    let pods = follow(server.address());
+    until("web is known", || knows(&pods, "web")).await;
+    cluster.hush();
+    cluster.put(pod("later", "2", NODE));
+    let later = identity("later", Some("2"));
+    assert_eq!(timeout(MAX_SILENCE + PATIENCE, pods.wait_for(&later)).await.unwrap().name, "later");
 }
 
 #[tokio::test]
@@ -189,7 +214,7 @@ async fn an_api_server_that_says_no_is_told_of_once_and_so_is_its_return() {
     tracing_subscriber::fmt().with_ansi(false).with_writer(move || writer.clone()).init();
     let cluster = Cluster::of(OWN);
     cluster.put(pod("web", "1", OWN));
-    cluster.fail(Some(Fault::Says(StatusCode::FORBIDDEN)));
+    cluster.fail(Some(Fault::Says(403)));
     let server = Server::start(&cluster, None);
     let pods = follow_node(server.address(), OWN);
     until("it has asked again", || cluster.lists() >= 3).await;

@@ -1,9 +1,8 @@
-//! An API server that knows pods only, and can fail in the ways that real ones do.
+//! The server: lists and watches, over HTTP or HTTPS.
 
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use axum::Router;
@@ -15,148 +14,47 @@ use axum::routing::get;
 use futures_util::stream;
 use serde_json::{Value, json};
 use tokio::runtime::Runtime;
-use tokio::sync::watch;
 
-/// What etcd keeps: it outlives the server.
-#[derive(Clone)]
-pub(crate) struct Cluster {
-    /// The node whose pods may be asked for.
-    node: &'static str,
-    kept: Arc<Mutex<Kept>>,
-    changes: watch::Sender<()>,
-}
-
-#[derive(Default)]
-struct Kept {
-    pods: BTreeMap<String, Value>,
-    version: u64,
-    /// What watchers are told, by the version that it made.
-    events: Vec<(u64, String)>,
-    /// The version before which all events are forgotten.
-    oldest: u64,
-    /// How often watches were cut.
-    cuts: u64,
-    fault: Option<Fault>,
-    lists: usize,
-}
-
-/// What the server does in place of answering well.
-#[derive(Clone, Copy)]
-pub(crate) enum Fault {
-    /// It answers with this.
-    Says(StatusCode),
-    /// It lists this much later.
-    Slow(Duration),
-}
+use crate::cluster::{Cluster, Fault};
+use crate::tls::{Authority, Secured};
 
 /// A server, until it is dropped: then it is away, with all connections.
-pub(crate) struct Server {
+pub struct Server {
     address: SocketAddr,
     runtime: Option<Runtime>,
 }
 
-/// The node whose pods are asked for, mostly.
-pub(crate) const NODE: &str = "worker-1";
-
-/// A pod of this node, or of another.
-pub(crate) fn pod(name: &str, uid: &str, node: &str) -> Value {
-    json!({
-        "metadata": {"namespace": "shop", "name": name, "uid": uid, "labels": {}},
-        "spec": {"nodeName": node, "containers": [{"name": "web", "image": "nginx:1"}]},
-    })
-}
-
-impl Cluster {
-    pub(crate) fn new() -> Self {
-        Self::of(NODE)
-    }
-
-    /// One whose pods of this node are asked for.
-    pub(crate) fn of(node: &'static str) -> Self {
-        Self { node, kept: Arc::default(), changes: watch::Sender::new(()) }
-    }
-
-    /// A pod is there, or has changed.
-    pub(crate) fn put(&self, mut pod: Value) {
-        let mut kept = self.kept();
-        kept.version += 1;
-        pod["metadata"]["resourceVersion"] = kept.version.to_string().into();
-        let name = pod["metadata"]["name"].as_str().unwrap().to_owned();
-        let kind = if kept.pods.contains_key(&name) { "MODIFIED" } else { "ADDED" };
-        kept.tell(json!({"type": kind, "object": pod}).to_string());
-        kept.pods.insert(name, pod);
-        drop(kept);
-        self.changes.send_replace(());
-    }
-
-    /// A pod is gone.
-    pub(crate) fn remove(&self, name: &str) {
-        let mut kept = self.kept();
-        kept.version += 1;
-        let mut pod = kept.pods.remove(name).unwrap();
-        pod["metadata"]["resourceVersion"] = kept.version.to_string().into();
-        kept.tell(json!({"type": "DELETED", "object": pod}).to_string());
-        drop(kept);
-        self.changes.send_replace(());
-    }
-
-    /// Watchers are told something that is no event.
-    pub(crate) fn babble(&self) {
-        let mut kept = self.kept();
-        kept.version += 1;
-        kept.tell("{\"type\": \"ADDED\", \"obj".to_owned());
-        drop(kept);
-        self.changes.send_replace(());
-    }
-
-    /// All watches end, without a word.
-    pub(crate) fn cut(&self) {
-        self.kept().cuts += 1;
-        self.changes.send_replace(());
-    }
-
-    /// What has happened so far is forgotten, as by a compaction: whoever has not been told yet gets 410 Gone.
-    pub(crate) fn forget(&self) {
-        let mut kept = self.kept();
-        kept.oldest = kept.version;
-    }
-
-    pub(crate) fn fail(&self, fault: Option<Fault>) {
-        self.kept().fault = fault;
-    }
-
-    /// How often pods were listed, or were to be.
-    pub(crate) fn lists(&self) -> usize {
-        self.kept().lists
-    }
-
-    fn kept(&self) -> MutexGuard<'_, Kept> {
-        self.kept.lock().unwrap()
-    }
-}
-
-impl Kept {
-    fn tell(&mut self, line: String) {
-        self.events.push((self.version, line + "\n"));
-    }
-}
-
 impl Server {
     /// One that tells of this cluster, at `address` or anywhere.
-    pub(crate) fn start(cluster: &Cluster, address: Option<SocketAddr>) -> Self {
+    pub fn start(cluster: &Cluster, address: Option<SocketAddr>) -> Self {
+        Self::serving(cluster, address, None)
+    }
+
+    /// The same over TLS, with a certificate of this authority.
+    pub fn start_secured(cluster: &Cluster, address: Option<SocketAddr>, authority: &Authority) -> Self {
+        Self::serving(cluster, address, Some(authority))
+    }
+
+    fn serving(cluster: &Cluster, address: Option<SocketAddr>, authority: Option<&Authority>) -> Self {
         let listener = TcpListener::bind(address.unwrap_or_else(own_address)).unwrap();
         listener.set_nonblocking(true).unwrap();
         let address = listener.local_addr().unwrap();
+        let acceptor = authority.map(|authority| authority.acceptor(address.ip()));
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.unwrap();
         let pods = Router::new().route("/api/v1/pods", get(answer)).with_state(cluster.clone());
         runtime.spawn(async move {
-            axum::serve(tokio::net::TcpListener::from_std(listener).unwrap(), pods).await.unwrap();
+            let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+            match acceptor {
+                None => axum::serve(listener, pods).await.unwrap(),
+                Some(acceptor) => axum::serve(Secured { listener, acceptor }, pods).await.unwrap(),
+            }
         });
         Self { address, runtime: Some(runtime) }
     }
 
-    pub(crate) fn address(&self) -> SocketAddr {
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
         self.address
     }
 }
@@ -193,7 +91,9 @@ async fn answer(State(cluster): State<Cluster>, Query(asked): Query<BTreeMap<Str
         kept.fault
     };
     match fault {
-        Some(Fault::Says(status)) => return refusal(status).into_response(),
+        Some(Fault::Says(status)) => {
+            return refusal(StatusCode::from_u16(status).unwrap()).into_response();
+        }
         Some(Fault::Slow(delay)) => tokio::time::sleep(delay).await,
         None => {}
     }
@@ -217,7 +117,11 @@ fn refusal(status: StatusCode) -> impl IntoResponse {
 /// All events after the version `from`, as they come.
 fn watching(cluster: Cluster, from: u64) -> Response {
     let changes = cluster.changes.subscribe();
-    let cuts = cluster.kept().cuts;
+    let (cuts, number) = {
+        let mut kept = cluster.kept();
+        kept.watches += 1;
+        (kept.cuts, kept.watches)
+    };
     let lines = stream::unfold((cluster, changes, from), move |(cluster, mut changes, told)| async move {
         loop {
             changes.borrow_and_update();
@@ -226,6 +130,7 @@ fn watching(cluster: Cluster, from: u64) -> Response {
                 if kept.cuts != cuts {
                     return None;
                 }
+                let is_hushed = number <= kept.hushed;
                 let is_forgotten = told < kept.oldest;
                 let gone = json!({
                     "type": "ERROR",
@@ -237,7 +142,7 @@ fn watching(cluster: Cluster, from: u64) -> Response {
                     event.is_none_or(|event| event["object"]["spec"]["nodeName"] == cluster.node)
                 };
                 let event = kept.events.iter().find(|(version, line)| *version > told && of_node(line));
-                gone.or_else(|| event.cloned())
+                gone.or_else(|| event.cloned()).filter(|_| !is_hushed)
             };
             match next {
                 Some((version, line)) => {

@@ -1,0 +1,187 @@
+//! The system calls that an agent makes, by who needs them.
+//!
+//! They are what was seen of `seccomp-agent serve` in the tests of the repository, and what is in the sources beside: the
+//! ways of older kernels, of musl, and of architectures that do not have the older calls. A name that an architecture
+//! does not have is left out there.
+
+/// What any thread needs: memory, threads, time, and files as they are opened and read.
+pub(crate) const EVERY_THREAD: &[&str] = &[
+    // Answering notifications.
+    "close",
+    "epoll_ctl",
+    "epoll_pwait",
+    "epoll_wait",
+    "futex",
+    "ioctl",
+    "poll",
+    "ppoll",
+    "timerfd_settime",
+    // Memory.
+    "brk",
+    "madvise",
+    "mmap",
+    "mprotect",
+    "mremap",
+    "munmap",
+    // Threads.
+    "clone",
+    "clone3",
+    "exit",
+    "exit_group",
+    "getpid",
+    "getppid",
+    "gettid",
+    "prctl",
+    "rseq",
+    "rt_sigaction",
+    "rt_sigprocmask",
+    "rt_sigreturn",
+    "sched_getaffinity",
+    "sched_yield",
+    "set_robust_list",
+    "sigaltstack",
+    "tgkill",
+    // Time and the machine.
+    "clock_gettime",
+    "clock_nanosleep",
+    "getrandom",
+    "gettimeofday",
+    "nanosleep",
+    "prlimit64",
+    "restart_syscall",
+    "sysinfo",
+    "uname",
+    // Who it is.
+    "getegid",
+    "geteuid",
+    "getgid",
+    "getuid",
+    // Files.
+    "access",
+    "faccessat",
+    "faccessat2",
+    "fcntl",
+    "fstat",
+    "fstatfs",
+    "getcwd",
+    "getdents64",
+    "lseek",
+    "lstat",
+    "newfstatat",
+    "open",
+    "openat",
+    "openat2",
+    "pipe2",
+    "pread64",
+    "pwrite64",
+    "read",
+    "readlink",
+    "readlinkat",
+    "readv",
+    "stat",
+    "statfs",
+    "statx",
+    "unlink",
+    "unlinkat",
+    "write",
+    "writev",
+];
+
+/// What a thread needs that acts for a container, and its helpers.
+pub(crate) const ACTING: &[&str] = &[
+    // To take the place of a caller.
+    "capget",
+    "capset",
+    "chdir",
+    "chroot",
+    "fchdir",
+    "setfsgid",
+    "setfsuid",
+    "setgroups",
+    "setns",
+    "umask",
+    "unshare",
+    // To look at the caller.
+    "kill",
+    "pidfd_getfd",
+    "pidfd_open",
+    "pidfd_send_signal",
+    "process_vm_readv",
+    // What is emulated.
+    "fchmod",
+    "fchmodat",
+    "fchmodat2",
+    "fchown",
+    "fchownat",
+    "fremovexattr",
+    "fsetxattr",
+    "lremovexattr",
+    "lsetxattr",
+    "mkdirat",
+    "mknodat",
+    "removexattr",
+    "setxattr",
+    // Mounting.
+    "fsconfig",
+    "fsmount",
+    "fsopen",
+    "fspick",
+    "mount",
+    "mount_setattr",
+    "move_mount",
+    "open_tree",
+    "pivot_root",
+    "umount2",
+    // The helpers, and the way to mount procfs before Linux 6.17.
+    "close_range",
+    "dup3",
+    "recvmsg",
+    "sendmsg",
+    "socketpair",
+    "wait4",
+    "waitid",
+];
+
+/// What the control plane needs: connections, recordings, telling listeners apart, and confining threads.
+pub(crate) const CONTROL: &[&str] = &[
+    // Connections.
+    "accept4",
+    "connect",
+    "eventfd2",
+    "getpeername",
+    "getsockname",
+    "getsockopt",
+    "recvfrom",
+    "recvmsg",
+    "sendmmsg",
+    "sendmsg",
+    "sendto",
+    "setsockopt",
+    "shutdown",
+    "socket",
+    // An event loop of its own, for each connection to Falco.
+    "epoll_create1",
+    "socketpair",
+    // Recordings.
+    "fchmod",
+    "fchmodat",
+    "fdatasync",
+    "flock",
+    "fsync",
+    "ftruncate",
+    "mkdir",
+    "mkdirat",
+    "rename",
+    "renameat",
+    "renameat2",
+    // Telling listeners apart.
+    "kcmp",
+    // Confining the threads that it starts.
+    "landlock_add_rule",
+    "landlock_create_ruleset",
+    "landlock_restrict_self",
+    "seccomp",
+];
+
+/// What is needed until the control plane is confined.
+pub(crate) const STARTING: &[&str] = &["bind", "listen", "timerfd_create"];

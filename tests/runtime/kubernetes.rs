@@ -1,0 +1,135 @@
+//! `serve --resolver kubernetes`: real containers, that a runtime has annotated and put into cgroups as the kubelet has
+//! it, and an API server that fails on demand.
+
+mod away;
+mod told;
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use seccomp_agent_kubefake::{Authority, Cluster, NODE, Server, kubeconfig, pod};
+use seccomp_agent_tests::{Bed, Bundle, Daemon, Runc, Serve, profile};
+use serde_json::Value;
+
+/// What only the cluster knows decides.
+const POLICY: &str = "
+version: 1
+rules:
+  - name: gold
+    match: {namespace: shop, labels: {tier: gold}}
+    grant: {directories: {suffix: -gold}}
+";
+
+/// A node with an agent, and what it asks.
+struct Node {
+    bed: Bed,
+    runc: Runc,
+    cluster: Cluster,
+}
+
+/// A pod as the cluster knows it.
+struct Pod {
+    name: &'static str,
+    uid: String,
+}
+
+impl Node {
+    fn new() -> Self {
+        let bed = Bed::new().unwrap();
+        let runc = Runc::new(&bed).unwrap();
+        Self { bed, runc, cluster: Cluster::new() }
+    }
+
+    /// An agent that asks the server at this address, which has to show a certificate of this authority.
+    fn serve(&self, policy: &str, more: &str, address: SocketAddr, authority: Option<&Authority>) -> Daemon {
+        let file = |name: &str, text: &str| -> PathBuf {
+            let path = self.bed.path().join(name);
+            std::fs::write(&path, text).unwrap();
+            path
+        };
+        let authority = authority.map(|authority| file("authority.pem", &authority.pem()));
+        let config = file("kubeconfig", &kubeconfig(address, authority.as_deref()));
+        let (policy, more) = (file("policy.yaml", policy), file("configuration.yaml", more));
+        let arguments = ["--resolver", "kubernetes", "--node-name", NODE];
+        let files = ["--policy", policy.to_str().unwrap(), "--config", more.to_str().unwrap()];
+        let serve = Serve::new(&self.bed, &[&arguments[..], &files[..]].concat()).unwrap();
+        serve.env("KUBECONFIG", config.to_str().unwrap()).start().unwrap()
+    }
+
+    /// A container of the pod, which makes the directory `/made`.
+    fn container(&self, pod: &Pod) -> Bundle {
+        let annotations =
+            [("sandbox-namespace", "shop"), ("sandbox-name", pod.name), ("container-name", "web")];
+        let bundle = Bundle::new(&self.bed)
+            .unwrap()
+            .seccomp(profile::notifying(&["mkdir"], &self.bed.socket()))
+            .cgroup(&format!("/kubepods/besteffort/pod{}/{}", pod.uid, self.runc.unused_id("container")))
+            .command(&["mkdir", "/made"]);
+        annotations.into_iter().fold(bundle, |bundle, (key, value)| {
+            bundle.annotation(&format!("io.kubernetes.cri.{key}"), value)
+        })
+    }
+
+    /// What a container of the pod has made of `/made`, or else what it was told.
+    fn made_by(&self, pod: &Pod) -> String {
+        let bundle = self.container(pod);
+        let ended = self.runc.run(&self.runc.unused_id(pod.name), &bundle).unwrap();
+        let made = ["made", "made-gold"].into_iter().find(|name| bundle.rootfs().join(name).exists());
+        made.map_or_else(|| ended.to_string(), str::to_owned)
+    }
+}
+
+impl Pod {
+    /// One whose cgroup no other test has.
+    fn new(name: &'static str) -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(1);
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        Self { name, uid: format!("{:08x}-0000-4000-8000-{number:012x}", std::process::id()) }
+    }
+
+    /// With these labels, as the API server shows it.
+    fn labelled(&self, labels: &[(&str, &str)]) -> Value {
+        let mut shown = pod(self.name, &self.uid, NODE);
+        for (key, value) in labels {
+            shown["metadata"]["labels"][*key] = (*value).into();
+        }
+        shown
+    }
+}
+
+#[test]
+fn the_labels_of_a_pod_decide_what_its_containers_get() {
+    let node = Node::new();
+    let server = Server::start(&node.cluster, None);
+    let daemon = node.serve(POLICY, "", server.address(), None);
+    let (gold, plain) = (Pod::new("gold"), Pod::new("plain"));
+    node.cluster.put(gold.labelled(&[("tier", "gold")]));
+    node.cluster.put(plain.labelled(&[]));
+    assert_eq!(node.made_by(&gold), "made-gold", "{}", daemon.log());
+    assert_eq!(node.made_by(&plain), "made", "{}", daemon.log());
+    // Another pod's name does not help: the cgroup tells.
+    let thief = Pod { name: "gold", uid: plain.uid };
+    assert_eq!(node.made_by(&thief), "made", "{}", daemon.log());
+    // New containers get what the pod is by then.
+    node.cluster.put(gold.labelled(&[("tier", "silver")]));
+    let silver = || node.made_by(&gold) == "made";
+    assert!(seccomp_agent_tests::eventually(std::time::Duration::from_secs(20), silver), "{}", daemon.log());
+}
+
+#[test]
+fn the_api_server_is_asked_over_tls_if_it_is_the_one_to_trust() {
+    let node = Node::new();
+    let authority = Authority::new();
+    let server = Server::start_secured(&node.cluster, None, &authority);
+    let gold = Pod::new("gold");
+    node.cluster.put(gold.labelled(&[("tier", "gold")]));
+    let daemon = node.serve(POLICY, "", server.address(), Some(&authority));
+    assert_eq!(node.made_by(&gold), "made-gold", "{}", daemon.log());
+    drop(daemon);
+    let daemon =
+        node.serve(POLICY, "resolve-deadline-seconds: 1\n", server.address(), Some(&Authority::new()));
+    assert!(daemon.logs(&["WARN", "the API server cannot be asked"]), "{}", daemon.log());
+    let told = node.made_by(&gold);
+    assert!(told.contains("Operation not permitted"), "{told}\n{}", daemon.log());
+}
