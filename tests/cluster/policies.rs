@@ -10,10 +10,11 @@ use crate::pod::Pod;
 
 /// Says what became of each thing that it tries.
 const SCRIPT: &str = "
+    exec 2>&1
     mkdir /made; ls -d /made*
     mknod /tmp/null c 1 3 && echo null
-    mknod /tmp/mem c 1 1 2>&1
-    mount -t proc proc /root 2>&1
+    mknod /tmp/mem c 1 1
+    mount -t proc proc /root
     echo done
     sleep infinity
 ";
