@@ -1,5 +1,6 @@
 //! What the first page of the documentation shows, in a pod of each kind.
 
+use crate::agent;
 use crate::cluster::{Cluster, in_peace};
 use crate::pod::Pod;
 
@@ -77,4 +78,16 @@ fn in_a_user_namespace_of_its_own_a_pod_gets_directories_and_delays() {
     let lines: Vec<_> = said.lines().collect();
     let ["mapped", "/abc-users-mapped-main", "0", delayed, "done"] = lines[..] else { panic!("{said}") };
     assert!(seconds(delayed) >= 2.0, "{delayed}");
+}
+
+#[test]
+fn the_doctor_looks_at_the_node_from_the_agents_pod() {
+    let (_peace, cluster) = in_peace();
+    let said = agent::exec(cluster, &["doctor", "--root", "/proc/1/root"]);
+    assert!(said.success(), "{said}");
+    for well in
+        ["/run/seccomp-agent.socket is answered", "/var/lib/kubelet/seccomp has", "annotations are passed on"]
+    {
+        assert!(said.stdout.lines().any(|line| line.starts_with("ok ") && line.contains(well)), "{said}");
+    }
 }

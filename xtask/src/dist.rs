@@ -65,7 +65,7 @@ pub(crate) fn for_tests() -> anyhow::Result<PathBuf> {
 }
 
 /// Builds the program. What it is does not depend on where: paths of this machine are left out, and what it is linked with is
-/// locked.
+/// locked. The C library is the one that the tests run with; since glibc 2.34 names are looked up by what is in it.
 fn build() -> anyhow::Result<PathBuf> {
     let directory = binaries::target_directory()?.join("dist-build");
     let cargo_home = std::env::var_os("CARGO_HOME").map(PathBuf::from);

@@ -17,6 +17,7 @@ use serde::Serialize;
 
 use crate::args::OutputFormat;
 use crate::config::DEFAULT_SOCKET;
+use crate::output::print;
 
 /// More than this of a file is not looked at: no configuration of a node has as much.
 const MAX_FILE: u64 = 4 * 1024 * 1024;
@@ -84,7 +85,6 @@ impl Finding {
 }
 
 /// Shows what was found, and returns the exit status.
-#[allow(clippy::print_stdout)] // What the user asked for.
 pub(crate) fn doctor(args: &DoctorArgs) -> anyhow::Result<u8> {
     let node = Node { root: args.root.clone() };
     let mut findings = kernel::findings();
@@ -94,8 +94,8 @@ pub(crate) fn doctor(args: &DoctorArgs) -> anyhow::Result<u8> {
     findings.extend(containerd::findings(&node));
     findings.extend(kubelet::findings(&node, &args.kubelet_seccomp, &args.socket));
     match args.output {
-        OutputFormat::Json => println!("{}", serde_json::to_string_pretty(&findings)?),
-        OutputFormat::Text => findings.iter().for_each(|finding| println!("{}", text(finding))),
+        OutputFormat::Json => print(serde_json::to_string_pretty(&findings)? + "\n")?,
+        OutputFormat::Text => print(findings.iter().map(text).collect::<String>())?,
     }
     let is_sick = findings.iter().any(|finding| finding.state == State::Wrong);
     Ok(if is_sick { SICK } else { 0 })
@@ -111,7 +111,7 @@ fn text(finding: &Finding) -> String {
     if let Some(mend) = &finding.mend {
         text.extend(["\n                    -> ", mend]);
     }
-    text
+    text + "\n"
 }
 
 /// The files of the machine.

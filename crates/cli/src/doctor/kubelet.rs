@@ -1,6 +1,7 @@
 use std::path::{Path, PathBuf};
 
 use seccomp_agent_profile::{Action, Profile};
+use serde::Deserialize;
 
 use super::{Finding, Node, read};
 
@@ -35,11 +36,17 @@ pub(super) fn findings(node: &Node, directory: &Path, socket: &Path) -> Vec<Find
     }
 }
 
-/// The cgroup driver that the kubelet's configuration names, if there is one.
+/// The cgroup driver of the kubelet, if its configuration can be read.
 pub(super) fn cgroup_driver(node: &Node) -> Option<String> {
-    let text = node.read(CONFIGURATION)?;
-    let value = text.lines().find_map(|line| line.strip_prefix("cgroupDriver:"))?;
-    Some(value.trim().trim_matches('"').to_owned())
+    /// Where the configuration says nothing (`kubelet.config.k8s.io/v1beta1`).
+    const DEFAULT: &str = "cgroupfs";
+    #[derive(Deserialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Configuration {
+        cgroup_driver: Option<String>,
+    }
+    let read: Configuration = serde_saphyr::from_str(&node.read(CONFIGURATION)?).ok()?;
+    Some(read.cgroup_driver.unwrap_or_else(|| DEFAULT.to_owned()))
 }
 
 fn collect(directory: &Path, depth: u32, files: &mut Vec<PathBuf>) {
@@ -138,8 +145,14 @@ mod tests {
         let node = Node { root: root.path().to_owned() };
         assert_eq!(cgroup_driver(&node), None);
         std::fs::create_dir_all(root.path().join("var/lib/kubelet")).unwrap();
-        std::fs::write(root.path().join("var/lib/kubelet/config.yaml"), "kind: X\ncgroupDriver: systemd\n")
-            .unwrap();
-        assert_eq!(cgroup_driver(&node).as_deref(), Some("systemd"));
+        for (text, driver) in [
+            ("kind: X\ncgroupDriver: systemd # as containerd's\n", Some("systemd")),
+            ("kind: X\ncgroupDriver: \"cgroupfs\"\n", Some("cgroupfs")),
+            ("kind: X\n", Some("cgroupfs")),
+            ("kind: [", None),
+        ] {
+            std::fs::write(root.path().join("var/lib/kubelet/config.yaml"), text).unwrap();
+            assert_eq!(cgroup_driver(&node).as_deref(), driver, "{text}");
+        }
     }
 }

@@ -7,10 +7,12 @@ const CHECK: &str = "runtimes";
 const OLDEST_RUNC: [u32; 2] = [1, 1];
 const OLDEST_LIBSECCOMP: [u32; 2] = [2, 5];
 
-/// The runtimes in the PATH, by what they say of themselves.
+/// The runtimes in the PATH, and what starts them, by what they say of themselves.
 pub(super) fn findings() -> Vec<Finding> {
     let found: Vec<_> =
         ["runc", "crun"].iter().filter_map(|name| said_by(name).map(|said| of(name, &said))).collect();
+    let engines = ["containerd", "podman"].iter().filter_map(|name| said_by(name));
+    let engines = engines.map(|said| Finding::ok(CHECK, said.lines().next().unwrap_or_default().trim()));
     if found.is_empty() {
         let nothing = "neither runc nor crun is in the PATH";
         return vec![Finding::note(
@@ -19,7 +21,7 @@ pub(super) fn findings() -> Vec<Finding> {
             "nothing, if they are elsewhere; in a pod, run this on the node",
         )];
     }
-    found
+    found.into_iter().chain(engines).collect()
 }
 
 fn said_by(name: &str) -> Option<String> {
