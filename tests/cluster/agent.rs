@@ -80,13 +80,14 @@ pub(crate) struct Agent {
 const OF_WORKERS: usize = 18;
 
 /// What it holds, and may not keep.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Holds {
     /// Of containers and of what was executed in them.
     pub(crate) listeners: usize,
     /// Those and all others.
     pub(crate) descriptors: usize,
-    pub(crate) threads: usize,
+    /// By name: which ones there are too many of is the first thing to know.
+    pub(crate) threads: Vec<String>,
     pub(crate) processes: usize,
 }
 
@@ -121,12 +122,17 @@ impl Agent {
 
     /// What it holds now.
     pub(crate) fn holds(&self) -> Holds {
-        let usage = Usage::of(self.pid).unwrap();
+        let descriptors = Usage::of(self.pid).unwrap().descriptors;
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.pid)).unwrap();
+        // Some end meanwhile.
+        let names = tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("comm")).ok());
+        let mut threads: Vec<_> = names.map(|name| name.trim_end().to_owned()).collect();
+        threads.sort();
         let processes = children(self.pid).unwrap().len();
         let all = std::fs::read_dir(format!("/proc/{}/fd", self.pid)).unwrap();
         let targets = all.filter_map(|entry| std::fs::read_link(entry.ok()?.path()).ok());
         let listeners = targets.filter(|target| target == Path::new("anon_inode:seccomp notify")).count();
-        Holds { listeners, descriptors: usage.descriptors, threads: usage.threads, processes }
+        Holds { listeners, descriptors, threads, processes }
     }
 
     /// What it holds once that does not change.
@@ -142,10 +148,10 @@ impl Agent {
 
 impl Holds {
     /// Whether it holds nothing more than that.
-    pub(crate) const fn is_within(&self, other: &Self) -> bool {
+    pub(crate) fn is_within(&self, other: &Self) -> bool {
         self.listeners <= other.listeners
             && self.descriptors <= other.descriptors + OF_WORKERS
-            && self.threads <= other.threads
+            && self.threads.len() <= other.threads.len()
             && self.processes <= other.processes
     }
 }
