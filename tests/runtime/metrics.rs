@@ -16,6 +16,7 @@ fn a_containers_calls_are_counted_while_it_lives_and_forgotten_afterwards() {
     let bed = Bed::new().unwrap();
     let daemon =
         Serve::new(&bed, &["--resolver", "demo-basic"]).unwrap().with_metrics().unwrap().start().unwrap();
+    daemon.is_ready().unwrap();
     let runc = Runc::new(&bed).unwrap();
     let script =
         "for i in 1 2 3; do chmod 777 /; done; mkdir /abc; echo ready > /ready; while :; do sleep 1; done";

@@ -145,6 +145,11 @@ impl Daemon {
         Metrics::of(self.metrics.context("this agent was started without a metrics endpoint")?)
     }
 
+    /// Whether runtimes find it, as its metrics endpoint says: an error if not.
+    pub fn is_ready(&self) -> anyhow::Result<()> {
+        Metrics::ready(self.metrics.context("this agent was started without a metrics endpoint")?)
+    }
+
     /// What it uses of the machine now.
     pub fn usage(&self) -> anyhow::Result<Usage> {
         Usage::of(self.child.id())

@@ -13,14 +13,12 @@ pub struct Metrics {
 impl Metrics {
     /// Asks the endpoint at `address`.
     pub fn of(address: SocketAddr) -> anyhow::Result<Self> {
-        let mut stream = TcpStream::connect(address).context("the metrics endpoint does not answer")?;
-        stream.set_read_timeout(Some(Duration::from_secs(10)))?;
-        write!(stream, "GET /metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer)?;
-        let (head, text) = answer.split_once("\r\n\r\n").context("the answer has no body")?;
-        ensure!(head.starts_with("HTTP/1.1 200"), "{head}");
-        Ok(Self { text: text.to_owned() })
+        Ok(Self { text: get(address, "/metrics")? })
+    }
+
+    /// Asks it whether the agent is ready: an error if it is not.
+    pub fn ready(address: SocketAddr) -> anyhow::Result<()> {
+        get(address, "/readyz").map(drop)
     }
 
     /// The sum of all series of the metric `name` that carry each of `labels`; 0 if there is none.
@@ -45,6 +43,18 @@ impl Metrics {
                 && labels.iter().all(|label| line.contains(label))
         })
     }
+}
+
+/// What is there, if the answer is 200.
+fn get(address: SocketAddr, path: &str) -> anyhow::Result<String> {
+    let mut stream = TcpStream::connect(address).context("the metrics endpoint does not answer")?;
+    stream.set_read_timeout(Some(Duration::from_secs(10)))?;
+    write!(stream, "GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    let (head, text) = answer.split_once("\r\n\r\n").context("the answer has no body")?;
+    ensure!(head.starts_with("HTTP/1.1 200"), "{head}");
+    Ok(text.to_owned())
 }
 
 #[cfg(test)]

@@ -82,7 +82,7 @@ pub(crate) struct ServeArgs {
     /// Log what is at least as important as this [default: info]
     #[arg(long, value_enum, value_name = "LEVEL")]
     pub(crate) log_level: Option<LogLevel>,
-    /// Serve Prometheus metrics on this address, at `/metrics`
+    /// Serve Prometheus metrics on this address, at `/metrics`, and at `/readyz` whether runtimes find the agent
     #[arg(long, value_name = "ADDR")]
     pub(crate) metrics_bind_address: Option<SocketAddr>,
     /// Confine the agent's own threads to what they need, by seccomp and Landlock [default: on]

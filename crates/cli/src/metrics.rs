@@ -10,12 +10,13 @@ mod exposition;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
 use anyhow::Context;
 use axum::Router;
+use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::routing::get;
 use seccomp_agent_agent::{Meter, Observer};
@@ -36,6 +37,7 @@ struct Shared {
     listeners: AtomicU64,
     handshake_errors: Mutex<BTreeMap<&'static str, u64>>,
     violations: Violations,
+    is_ready: AtomicBool,
 }
 
 /// The counters of a container, shared by its listeners: that of its init and those that `exec` adds.
@@ -57,7 +59,21 @@ impl Metrics {
             listeners: AtomicU64::new(0),
             handshake_errors: Mutex::default(),
             violations,
+            is_ready: AtomicBool::new(false),
         }))
+    }
+
+    /// From here on runtimes find the agent.
+    pub(crate) fn ready(&self) {
+        self.0.is_ready.store(true, Ordering::Relaxed);
+    }
+
+    fn readiness(&self) -> (StatusCode, &'static str) {
+        if self.0.is_ready.load(Ordering::Relaxed) {
+            (StatusCode::OK, "ready\n")
+        } else {
+            (StatusCode::SERVICE_UNAVAILABLE, "not listening yet\n")
+        }
     }
 
     /// What the engine tells.
@@ -66,17 +82,17 @@ impl Metrics {
     }
 }
 
-/// Serves `http://address/metrics` for as long as the runtime lives.
+/// Serves `http://address/metrics`, and `/readyz`, which is 503 until runtimes find the agent, for as long as the runtime
+/// lives.
 pub(crate) async fn serve(address: SocketAddr, metrics: Arc<Metrics>) -> anyhow::Result<()> {
     let listener = tokio::net::TcpListener::bind(address)
         .await
         .with_context(|| format!("serving metrics on {address}"))?;
     let bound = listener.local_addr().with_context(|| format!("serving metrics on {address}"))?;
-    let scrape = move || {
-        let metrics = Arc::clone(&metrics);
-        async move { ([(CONTENT_TYPE, exposition::CONTENT_TYPE)], exposition::render(&metrics.0)) }
-    };
-    let router = Router::new().route("/metrics", get(scrape));
+    let asked = Arc::clone(&metrics);
+    let scrape = async move || ([(CONTENT_TYPE, exposition::CONTENT_TYPE)], exposition::render(&metrics.0));
+    let router =
+        Router::new().route("/metrics", get(scrape)).route("/readyz", get(async move || asked.readiness()));
     tracing::info!(address = %bound, "serving metrics");
     tokio::spawn(async move {
         if let Err(error) = axum::serve(listener, router).await {
@@ -136,5 +152,18 @@ impl Drop for ContainerMeter {
 impl Shared {
     fn containers(&self) -> MutexGuard<'_, BTreeMap<String, Weak<ContainerMeter>>> {
         self.containers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn it_is_ready_once_runtimes_find_the_agent() {
+        let metrics = Metrics::new(Violations::default());
+        assert_eq!(metrics.readiness().0, StatusCode::SERVICE_UNAVAILABLE);
+        metrics.ready();
+        assert_eq!(metrics.readiness().0, StatusCode::OK);
     }
 }

@@ -60,10 +60,11 @@ async fn run(config: &Config, sandbox: Sandbox) -> anyhow::Result<()> {
         agent = agent.engine(|engine| engine.workers = workers);
     }
     // Before there is a socket: an address that is taken must not end an agent that answers already.
+    let mut metrics = None;
     if let Some(address) = config.metrics_bind_address {
-        let metrics = Arc::new(Metrics::new(violations));
-        agent = agent.engine(|engine| engine.observer = Some(metrics.observer()));
-        metrics::serve(address, metrics).await?;
+        let served = metrics.insert(Arc::new(Metrics::new(violations)));
+        agent = agent.engine(|engine| engine.observer = Some(served.observer()));
+        metrics::serve(address, Arc::clone(served)).await?;
     }
     let inherited = inherited::socket()?;
     let from = if inherited.is_some() { "systemd".into() } else { config.socket.display().to_string() };
@@ -73,6 +74,9 @@ async fn run(config: &Config, sandbox: Sandbox) -> anyhow::Result<()> {
         .engine(|engine| tracing::info!(features = ?engine.features, workers = engine.workers, "starting"))
         .before_serving(move || sandbox.confine_control_plane())
         .on_ready(move || {
+            if let Some(metrics) = metrics {
+                metrics.ready();
+            }
             // Without systemd there is nobody to tell.
             let _told = sd_notify::notify(&[sd_notify::NotifyState::Ready]);
             tracing::info!(socket = from, ?resolver, version = crate::args::VERSION, "listening");
