@@ -3,6 +3,7 @@
 //! Nothing is changed. Each check looks at one thing and says what it has found; what is not there, such as a kubelet on
 //! a machine without Kubernetes, is no fault.
 
+mod confinement;
 mod containerd;
 mod kernel;
 mod kubelet;
@@ -30,15 +31,16 @@ const SICK: u8 = 1;
 #[command(
     long_about = "Tell what on this machine keeps the agent from working, and how to mend it\n\n\
     Looks at the kernel, at what this process may do, at the agent's socket, the container runtimes, containerd's and the \
-    kubelet's configuration and the kubelet's profiles. Changes nothing. Run it as the agent is run: as root, or in the \
-    agent's pod.",
+    kubelet's configuration and the kubelet's profiles. Changes nothing. The runtimes and what starts them are asked for \
+    their versions by executing them. Run it as the agent is run: as root, or in the agent's pod.",
     after_help = "Exit status: 0 nothing is wrong, 1 something is, 2 usage."
 )]
 pub(crate) struct DoctorArgs {
     /// The agent's socket
     #[arg(long, value_name = "PATH", default_value = DEFAULT_SOCKET)]
     socket: PathBuf,
-    /// Where the machine's files are, if not here: the place where its root directory is mounted
+    /// Where the machine's files are, if not here: the place where its root directory is mounted. The machine's
+    /// runtimes are executed there
     #[arg(long, value_name = "DIR", default_value = "/")]
     root: PathBuf,
     /// The kubelet's directory of profiles, as the machine calls it
@@ -89,8 +91,9 @@ pub(crate) fn doctor(args: &DoctorArgs) -> anyhow::Result<u8> {
     let node = Node { root: args.root.clone() };
     let mut findings = kernel::findings();
     findings.extend(permissions::findings());
+    findings.extend(confinement::findings());
     findings.extend(socket::findings(&args.socket));
-    findings.extend(runtimes::findings());
+    findings.extend(runtimes::findings(&node));
     findings.extend(containerd::findings(&node));
     findings.extend(kubelet::findings(&node, &args.kubelet_seccomp, &args.socket));
     match args.output {

@@ -70,6 +70,7 @@ pub use any_call::AnyCall;
 pub use arguments::Numbers;
 pub use attributes::Attributes;
 pub use audit::Audit;
+pub use cgroup::{CgroupError, cgroups_in_sight};
 pub use demo::demo_basic;
 pub use directories::Directories;
 pub use emulate::{Failure, emulate, emulate_for, open_caller};

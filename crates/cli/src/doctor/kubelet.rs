@@ -1,3 +1,4 @@
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use seccomp_agent_profile::{Action, Profile};
@@ -11,6 +12,15 @@ const CONFIGURATION: &str = "/var/lib/kubelet/config.yaml";
 /// How deep profiles are looked for, and how many: more is nobody's directory of profiles.
 const MAX_DEPTH: u32 = 4;
 const MAX_FILES: usize = 1000;
+
+/// How the kubelet's configuration has it drive cgroups.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum CgroupDriver {
+    /// By the driver of this name.
+    Said(String),
+    /// It says nothing.
+    Unsaid,
+}
 
 /// Whether the kubelet has a directory of profiles, and whether those there lead to the agent.
 pub(super) fn findings(node: &Node, directory: &Path, socket: &Path) -> Vec<Finding> {
@@ -37,16 +47,33 @@ pub(super) fn findings(node: &Node, directory: &Path, socket: &Path) -> Vec<Find
 }
 
 /// The cgroup driver of the kubelet, if its configuration can be read.
-pub(super) fn cgroup_driver(node: &Node) -> Option<String> {
-    /// Where the configuration says nothing (`kubelet.config.k8s.io/v1beta1`).
-    const DEFAULT: &str = "cgroupfs";
+pub(super) fn cgroup_driver(node: &Node) -> Option<CgroupDriver> {
     #[derive(Deserialize)]
     #[serde(rename_all = "camelCase")]
     struct Configuration {
         cgroup_driver: Option<String>,
     }
     let read: Configuration = serde_saphyr::from_str(&node.read(CONFIGURATION)?).ok()?;
-    Some(read.cgroup_driver.unwrap_or_else(|| DEFAULT.to_owned()))
+    Some(read.cgroup_driver.map_or(CgroupDriver::Unsaid, CgroupDriver::Said))
+}
+
+impl CgroupDriver {
+    /// Its name; the default (`kubelet.config.k8s.io/v1beta1`) where nothing is said.
+    pub(super) fn name(&self) -> &str {
+        match self {
+            Self::Said(name) => name,
+            Self::Unsaid => "cgroupfs",
+        }
+    }
+}
+
+impl fmt::Display for CgroupDriver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Said(name) => write!(f, "the kubelet's configuration says {name}"),
+            Self::Unsaid => write!(f, "the kubelet's configuration says none, which is {}", self.name()),
+        }
+    }
 }
 
 fn collect(directory: &Path, depth: u32, files: &mut Vec<PathBuf>) {
@@ -145,14 +172,15 @@ mod tests {
         let node = Node { root: root.path().to_owned() };
         assert_eq!(cgroup_driver(&node), None);
         std::fs::create_dir_all(root.path().join("var/lib/kubelet")).unwrap();
+        let said = |driver: &str| Some(CgroupDriver::Said(driver.to_owned()));
         for (text, driver) in [
-            ("kind: X\ncgroupDriver: systemd # as containerd's\n", Some("systemd")),
-            ("kind: X\ncgroupDriver: \"cgroupfs\"\n", Some("cgroupfs")),
-            ("kind: X\n", Some("cgroupfs")),
+            ("kind: X\ncgroupDriver: systemd # as containerd's\n", said("systemd")),
+            ("kind: X\ncgroupDriver: \"cgroupfs\"\n", said("cgroupfs")),
+            ("kind: X\n", Some(CgroupDriver::Unsaid)),
             ("kind: [", None),
         ] {
             std::fs::write(root.path().join("var/lib/kubelet/config.yaml"), text).unwrap();
-            assert_eq!(cgroup_driver(&node).as_deref(), driver, "{text}");
+            assert_eq!(cgroup_driver(&node), driver, "{text}");
         }
     }
 }

@@ -1,5 +1,7 @@
 use std::path::Path;
 
+use seccomp_agent_handlers::{CgroupError, cgroups_in_sight};
+
 use super::{Finding, read};
 
 const CHECK: &str = "permissions";
@@ -25,7 +27,12 @@ pub(super) fn findings() -> Vec<Finding> {
     let status = read(Path::new("/proc/self/status")).unwrap_or_default();
     let uids = read(Path::new("/proc/self/uid_map")).unwrap_or_default();
     let namespace = std::fs::read_link("/proc/self/ns/pid").unwrap_or_default();
-    vec![capabilities(&status), user_namespace(&uids), pid_namespace(&namespace.to_string_lossy())]
+    vec![
+        capabilities(&status),
+        user_namespace(&uids),
+        pid_namespace(&namespace.to_string_lossy()),
+        cgroups(cgroups_in_sight(Path::new("/proc"))),
+    ]
 }
 
 fn capabilities(status: &str) -> Finding {
@@ -67,6 +74,20 @@ fn pid_namespace(link: &str) -> Finding {
     }
 }
 
+/// What freezing containers and telling of their limits take.
+fn cgroups(in_sight: Result<usize, CgroupError>) -> Finding {
+    let what = "containers are not frozen, and sysinfo tells them of the machine";
+    let mend = "run as root; in a pod, mount the node's /sys/fs/cgroup there, not read-only, as deploy/ does";
+    match in_sight {
+        Ok(0) => {
+            let found = format!("no cgroups of others are seen: {what}");
+            Finding::note(CHECK, found, format!("nothing, if none runs. Else {mend}"))
+        }
+        Ok(_) => Finding::ok(CHECK, "the cgroups of others can be frozen"),
+        Err(error) => Finding::note(CHECK, format!("{what}: of some, {error}"), mend),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -79,6 +100,15 @@ mod tests {
         assert_eq!(finding.state, State::Wrong);
         assert!(finding.found.starts_with("without CAP_SYS_PTRACE, CAP_SYS_ADMIN:"), "{}", finding.found);
         assert_eq!(capabilities("").state, State::Wrong);
+    }
+
+    #[test]
+    fn cgroups_that_cannot_be_frozen_are_told() {
+        assert_eq!(cgroups(Ok(2)).state, State::Ok);
+        assert_eq!(cgroups(Ok(0)).state, State::Note);
+        let finding = cgroups(Err(CgroupError::OutOfSight { path: "/pods/a".to_owned() }));
+        assert_eq!(finding.state, State::Note);
+        assert!(finding.found.contains("\"/pods/a\" cannot be seen"), "{}", finding.found);
     }
 
     #[test]

@@ -1,59 +1,105 @@
-use std::process::{Command, Stdio};
+use std::fs::File;
+use std::io;
+use std::path::Path;
+use std::process::Command;
 
-use super::Finding;
+use nix::sched::{CloneFlags, unshare};
+use rustix::process::{chdir, chroot};
+
+use super::{Finding, Node, containerd};
 
 const CHECK: &str = "runtimes";
 /// The first runc that hands listeners over, and the first libseccomp that can have calls notified.
 const OLDEST_RUNC: [u32; 2] = [1, 1];
 const OLDEST_LIBSECCOMP: [u32; 2] = [2, 5];
 
-/// The runtimes in the PATH, and what starts them, by what they say of themselves.
-pub(super) fn findings() -> Vec<Finding> {
-    let found: Vec<_> =
-        ["runc", "crun"].iter().filter_map(|name| said_by(name).map(|said| of(name, &said))).collect();
-    let engines = ["containerd", "podman"].iter().filter_map(|name| said_by(name));
-    let engines = engines.map(|said| Finding::ok(CHECK, said.lines().next().unwrap_or_default().trim()));
-    if found.is_empty() {
-        let nothing = "neither runc nor crun is in the PATH";
-        return vec![Finding::note(
-            CHECK,
-            nothing,
-            "nothing, if they are elsewhere; in a pod, run this on the node",
-        )];
+/// Runtimes, and what starts them.
+const PROGRAMS: [&str; 5] = ["runc", "crun", "containerd", "crio", "podman"];
+/// How the versions of those begin that are judged.
+const RUNC: &str = "runc version ";
+const CRUN: &str = "crun version ";
+/// Where a machine that is not here has its programs.
+const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/opt/bin";
+
+/// The runtimes of the machine, in the PATH and as containerd's configuration names them, and what starts them, by what they
+/// say of themselves.
+pub(super) fn findings(node: &Node) -> Vec<Finding> {
+    let mut programs = PROGRAMS.map(str::to_owned).to_vec();
+    programs.extend(containerd::programs(node));
+    let all = match all_said(&node.root, &programs) {
+        Ok(all) => all,
+        Err(error) => {
+            let found = format!("nothing can be executed in {}: {error}", node.root.display());
+            let mend = "run this as root; in a pod, with the capability SYS_CHROOT, as deploy/ does";
+            return vec![Finding::note(CHECK, found, mend)];
+        }
+    };
+    let mut findings: Vec<_> = all.iter().map(|said| of(said)).collect();
+    if !all.iter().any(|said| said.contains(RUNC) || said.contains(CRUN)) {
+        let mend = "nothing, if they are elsewhere; in a pod, --root /proc/1/root";
+        findings.push(Finding::note(CHECK, "neither runc nor crun is in the PATH", mend));
     }
-    found.into_iter().chain(engines).collect()
+    findings
 }
 
-fn said_by(name: &str) -> Option<String> {
-    let output = Command::new(name).arg("--version").stdin(Stdio::null()).output().ok()?;
+/// What programs say of themselves, in the machine whose files are below `root`; nothing of those that are not there.
+fn all_said(root: &Path, programs: &[String]) -> io::Result<Vec<String>> {
+    // That machine need not have one.
+    let nothing = File::open("/dev/null")?;
+    let ask = |path: Option<&str>| {
+        let mut all = Vec::new();
+        for program in programs {
+            // One may have several names.
+            all.extend(said_by(program, path, &nothing).filter(|said| !all.contains(said)));
+        }
+        all
+    };
+    if root == Path::new("/") {
+        return Ok(ask(None));
+    }
+    std::thread::scope(|scope| {
+        // The root is that of this thread alone, and of what it starts.
+        let there = scope.spawn(|| {
+            unshare(CloneFlags::CLONE_FS)?;
+            chroot(root)?;
+            chdir("/")?;
+            Ok(ask(Some(PATH)))
+        });
+        there.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    })
+}
+
+fn said_by(program: &str, path: Option<&str>, nothing: &File) -> Option<String> {
+    let mut command = Command::new(program);
+    command.arg("--version").stdin(nothing.try_clone().ok()?);
+    command.envs(path.map(|path| ("PATH", path)));
+    let output = command.output().ok()?;
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-fn of(name: &str, said: &str) -> Finding {
-    let first = said.lines().next().unwrap_or_default().trim().to_owned();
+/// Some wrap a runtime and say its version after their own.
+fn of(said: &str) -> Finding {
+    let line = |begin: &str| said.lines().find(|line| line.starts_with(begin)).map(str::trim);
+    let (is_runc, version) = match (line(RUNC), line(CRUN)) {
+        (Some(version), _) => (true, version),
+        (None, Some(version)) => (false, version),
+        (None, None) => return Finding::ok(CHECK, said.lines().next().unwrap_or_default().trim()),
+    };
+    if is_runc && !is_at_least(version.trim_start_matches(RUNC), OLDEST_RUNC) {
+        let found = format!("{version}: it hands no listeners over");
+        return Finding::wrong(CHECK, found, "runc 1.1.0 or later is needed");
+    }
     // runc: `libseccomp: 2.5.4`. crun names what it was built with, without versions: `+SECCOMP`.
-    let libseccomp = said.lines().find_map(|line| line.strip_prefix("libseccomp: "));
+    let libseccomp = line("libseccomp: ").map(|line| line.trim_start_matches("libseccomp: "));
     let is_built_with =
         libseccomp.map_or(said.contains("+SECCOMP"), |version| is_at_least(version, OLDEST_LIBSECCOMP));
-    let version = first.rsplit(' ').next().unwrap_or_default();
-    if name == "runc" && !is_at_least(version, OLDEST_RUNC) {
-        return Finding::wrong(
-            CHECK,
-            format!("{first}: it hands no listeners over"),
-            "runc 1.1.0 or later is needed",
-        );
-    }
     if !is_built_with {
-        let found = format!(
-            "{first}, with {}",
-            libseccomp.map_or("no libseccomp".to_owned(), |v| format!("libseccomp {v}"))
-        );
+        let with = libseccomp.map_or("no libseccomp".to_owned(), |version| format!("libseccomp {version}"));
+        let found = format!("{version}, with {with}");
         return Finding::wrong(CHECK, found, "a build of it with libseccomp 2.5 or later is needed");
     }
-    Finding::ok(
-        CHECK,
-        libseccomp.map_or(first.clone(), |version| format!("{first}, with libseccomp {version}")),
-    )
+    let with = libseccomp.map(|version| format!(", with libseccomp {version}"));
+    Finding::ok(CHECK, version.to_owned() + &with.unwrap_or_default())
 }
 
 /// Of a version such as `1.1.5+ds1`, the first two numbers.
@@ -69,19 +115,20 @@ mod tests {
 
     #[test]
     fn runtimes_are_judged_by_what_they_say() {
-        for (name, said, state) in [
-            ("runc", "runc version 1.1.5+ds1\nspec: 1.0.2-dev\ngo: go1.19.8\nlibseccomp: 2.5.4\n", State::Ok),
-            ("runc", "runc version 1.0.3\nspec: 1.0.2-dev\nlibseccomp: 2.5.4\n", State::Wrong),
-            ("runc", "runc version 1.1.5\nlibseccomp: 2.4.1\n", State::Wrong),
-            ("runc", "runc version 1.2.0\nspec: 1.2.0\n", State::Wrong),
+        for (said, state) in [
+            ("runc version 1.1.5+ds1\nspec: 1.0.2-dev\ngo: go1.19.8\nlibseccomp: 2.5.4\n", State::Ok),
+            ("runc version 1.0.3\nspec: 1.0.2-dev\nlibseccomp: 2.5.4\n", State::Wrong),
+            ("runc version 1.1.5\nlibseccomp: 2.4.1\n", State::Wrong),
+            ("runc version 1.2.0\nspec: 1.2.0\n", State::Wrong),
             (
-                "crun",
                 "crun version 1.8.1\ncommit: f8a\nspec: 1.0.0\n+SYSTEMD +SELINUX +CAP +SECCOMP +EBPF\n",
                 State::Ok,
             ),
-            ("crun", "crun version 1.8.1\nspec: 1.0.0\n+SYSTEMD\n", State::Wrong),
+            ("crun version 1.8.1\nspec: 1.0.0\n+SYSTEMD\n", State::Wrong),
+            ("Wrapper version 9.9\nspec: 1.2.0\n\nrunc version 1.0.3\nlibseccomp: 2.5.4\n", State::Wrong),
+            ("containerd github.com/containerd/containerd 1.6.20 0a1b\n", State::Ok),
         ] {
-            assert_eq!(of(name, said).state, state, "{said}");
+            assert_eq!(of(said).state, state, "{said}");
         }
     }
 }

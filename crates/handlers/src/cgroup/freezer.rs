@@ -37,12 +37,15 @@ impl Freezer {
     /// one may be that of the whole runtime.
     pub(crate) fn of_container(proc: &Path, tid: u32, init: u32) -> Result<Self, CgroupError> {
         let places = Places::of_container(proc, tid, init)?;
-        let ours = Places::read(proc, "self")?;
-        let mounts = read(&proc.join("self/mountinfo"))?;
+        Self::at(&places, &Places::read(proc, "self")?, &read(&proc.join("self/mountinfo"))?)
+    }
+
+    /// That of these places; `ours` are the agent's, and `mounts` the lines of its `/proc/self/mountinfo`.
+    pub(super) fn at(places: &Places, ours: &Places, mounts: &[u8]) -> Result<Self, CgroupError> {
         for version in [Version::One, Version::Two] {
             let hierarchy = version.hierarchy();
             let Some(path) = places.of(hierarchy).filter(|path| !is_root(path)) else { continue };
-            let Some(all) = Mounts::of(&mounts, hierarchy) else { continue };
+            let Some(all) = Mounts::of(mounts, hierarchy) else { continue };
             let shown = || String::from_utf8_lossy(path).into_owned();
             if ours.of(hierarchy).is_none_or(|ours| is_within(ours, path)) {
                 return Err(CgroupError::Ours { path: shown() });
@@ -207,7 +210,7 @@ mod tests {
                 "/",
                 "/../../b",
                 Some(
-                    "its cgroup \"/../../b\" cannot be seen from here; the agent needs the host's cgroup namespace",
+                    "its cgroup \"/../../b\" cannot be seen from here; the agent needs the host's /sys/fs/cgroup",
                 ),
             ),
         ] {

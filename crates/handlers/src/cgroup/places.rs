@@ -4,7 +4,7 @@ use std::path::Path;
 use crate::cgroup::{CgroupError, Hierarchy, read};
 
 /// Where a task is in each hierarchy, as `/proc/PID/cgroup` says.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Places {
     /// By the controllers, of which the unified hierarchy names none.
     paths: Vec<(Vec<u8>, Vec<u8>)>,
