@@ -12,6 +12,9 @@ use seccomp_agent_registry::{Container, Pod, Role, annotation};
 use crate::args::OutputFormat;
 use crate::output::print;
 
+/// How files are called that have manifests.
+const MANIFESTS: [&str; 3] = ["yaml", "yml", "json"];
+
 /// The options of `policy`.
 #[derive(Debug, clap::Args)]
 #[command(
@@ -98,11 +101,11 @@ fn explain(args: &ExplainArgs) -> anyhow::Result<String> {
 
 /// The pod of a manifest, or of the cluster.
 fn pod(named: &Path) -> anyhow::Result<Pod> {
-    let in_cluster = named.to_str().and_then(|name| name.split_once('/'));
-    match in_cluster {
-        Some((namespace, name)) if !named.exists() && !name.contains('/') && !namespace.is_empty() => {
+    match in_cluster(named) {
+        Some((namespace, name)) if !named.exists() => {
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-            Ok(runtime.block_on(fetch(namespace, name))?)
+            let pod = runtime.block_on(fetch(namespace, name));
+            pod.with_context(|| format!("there is no file {}, and as a pod of the cluster", named.display()))
         }
         _ => {
             let text =
@@ -110,6 +113,15 @@ fn pod(named: &Path) -> anyhow::Result<Pod> {
             parse_manifest(&text).with_context(|| named.display().to_string())
         }
     }
+}
+
+/// Namespace and name, unless it can only be a file.
+fn in_cluster(named: &Path) -> Option<(&str, &str)> {
+    let is_manifest = named.extension().is_some_and(|extension| MANIFESTS.iter().any(|one| extension == *one));
+    let (namespace, name) = named.to_str().filter(|_| !is_manifest)?.split_once('/')?;
+    // A DNS label, as namespaces are called.
+    let is_label = namespace.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
+    (is_label && !namespace.is_empty() && !name.contains('/')).then_some((namespace, name))
 }
 
 /// What the container is called that is meant.

@@ -113,6 +113,29 @@ fn hand_over(socket: &Path, listener: &OwnedFd, id: &str) {
     sendmsg(&stream, &[IoSlice::new(state.as_bytes())], &mut control, SendFlags::empty()).unwrap();
 }
 
+#[test]
+fn a_pod_is_of_a_file_if_it_cannot_be_one_of_the_cluster() {
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::write(directory.path().join("policy.yaml"), returning(1)).unwrap();
+    for (pod, expected) in [
+        ("deploy/web.yaml", "reading deploy/web.yaml: "),
+        ("deploy/web.yml", "reading deploy/web.yml: "),
+        ("deploy/web.json", "reading deploy/web.json: "),
+        ("./web", "reading ./web: "),
+        ("a/b/c", "reading a/b/c: "),
+        ("web", "reading web: "),
+        ("shop/web", "there is no file shop/web, and as a pod of the cluster: "),
+    ] {
+        let explain = ["policy", "explain", "policy.yaml", "--pod", pod];
+        let mut agent = Command::new(env!("CARGO_BIN_EXE_seccomp-agent"));
+        let agent = agent.args(explain).current_dir(&directory).env("KUBECONFIG", "/nowhere");
+        let output = agent.env_remove("KUBERNETES_SERVICE_HOST").output().unwrap();
+        let said = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains(expected), "{pod}: {said}");
+    }
+}
+
 fn agent(arguments: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_seccomp-agent")).args(arguments).output().unwrap()
 }
@@ -192,6 +215,7 @@ handlers
     answers mkdir, mkdirat
 asked for
   metadata MKDIR_TMPL=-{{.Pid}}: honoured
+  metadata MOUNT_PROC: no KEY=VALUE
 otherwise  notified calls continue
 "#;
 
@@ -206,7 +230,8 @@ fn a_policy_is_explained_to_people_and_to_machines() {
     let container = ["--id", "c1", "--runtime", "runc", "--annotation", "team=a", "--pid", "7", "--metadata"];
     let asking = |metadata, more: &[&str]| explain(&[&container[..], &[metadata], more].concat());
 
-    assert_eq!(text(&asking("MKDIR_TMPL=-{{.Pid}}", &[]).stdout), EXPLANATION);
+    let no_request = ["--metadata", "MOUNT_PROC"];
+    assert_eq!(text(&asking("MKDIR_TMPL=-{{.Pid}}", &no_request).stdout), EXPLANATION);
 
     let json = asking("MKDIR_TMPL=-{{.Pid}}", &["--output", "json"]);
     let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();

@@ -110,7 +110,10 @@ impl fmt::Display for Explanation {
             writeln!(f, "asked for")?;
         }
         for Request { source, key, value, outcome } in &self.requests {
-            writeln!(f, "  {source} {}={}: {outcome}", Shown(key), Shown(value))?;
+            match outcome {
+                Outcome::NoRequest => writeln!(f, "  {source} {}: {outcome}", Shown(key))?,
+                _ => writeln!(f, "  {source} {}={}: {outcome}", Shown(key), Shown(value))?,
+            }
         }
         match self.otherwise {
             Decided::Continue => write!(f, "otherwise  notified calls continue"),

@@ -84,7 +84,7 @@ pub struct Request {
     pub source: Source,
     /// What is asked for, as it was written.
     pub key: String,
-    /// The parameter.
+    /// The parameter; nothing if it is no request.
     pub value: String,
     /// What came of it.
     pub outcome: Outcome,
@@ -101,6 +101,8 @@ pub enum Outcome {
     NotHonoured,
     /// Nobody knows what it asks for.
     Unknown,
+    /// It is a line of metadata that is no `KEY=VALUE`.
+    NoRequest,
 }
 
 /// The requests of a container that count, and where each was made. An annotation comes before metadata: it
@@ -203,6 +205,13 @@ pub(crate) fn requests(
         let short = key.strip_prefix(PREFIX)?;
         Some((Source::Annotation, key.as_str(), short, value.as_str()))
     });
+    let others = container.metadata.lines().map(str::trim).filter(|line| !line.is_empty() && !line.contains('='));
+    let others = others.take(MAX_REQUESTS).map(|line| Request {
+        source: Source::Metadata,
+        key: line.to_owned(),
+        value: String::new(),
+        outcome: Outcome::NoRequest,
+    });
     let mut honoured = Honoured::new();
     let requests = metadata.take(MAX_REQUESTS).chain(annotations.take(MAX_REQUESTS));
     let requests = requests.map(|(source, written, name, value)| {
@@ -219,7 +228,7 @@ pub(crate) fn requests(
         };
         Request { source, key: written.to_owned(), value: value.to_owned(), outcome }
     });
-    (requests.collect(), honoured)
+    (requests.chain(others).collect(), honoured)
 }
 
 impl fmt::Display for Source {
@@ -237,6 +246,7 @@ impl fmt::Display for Outcome {
             Self::Honoured => "honoured",
             Self::NotHonoured => "not honoured",
             Self::Unknown => "unknown",
+            Self::NoRequest => "no KEY=VALUE",
         })
     }
 }
@@ -248,7 +258,7 @@ mod tests {
     #[test]
     fn only_what_is_honoured_counts_and_annotations_come_first() {
         let mut container = Container::named("c");
-        container.metadata = "MKDIR_TMPL=-m\r\nno request\nMOUNT_PROC=true\nFOO=1\nEXEC_PATTERN=a=b\n".into();
+        container.metadata = "MKDIR_TMPL=-m\r\nno request\r\n\nMOUNT_PROC=true\nSIDECARS\nFOO=1\nEXEC_PATTERN=a=b\n".into();
         container.annotations =
             [("seccomp-agent/MKDIR_TMPL", "-a"), ("seccomp-agent/MOUNT_PROC", "true"), ("other/x", "y")]
                 .map(|(key, value)| (key.to_owned(), value.to_owned()))
@@ -266,6 +276,8 @@ mod tests {
                 ("EXEC_PATTERN", Outcome::Honoured),
                 ("seccomp-agent/MKDIR_TMPL", Outcome::Honoured),
                 ("seccomp-agent/MOUNT_PROC", Outcome::Honoured),
+                ("no request", Outcome::NoRequest),
+                ("SIDECARS", Outcome::NoRequest),
             ]
         );
         let values: Vec<_> = honoured.into_iter().map(|(key, (value, _))| (key.name(), value)).collect();
