@@ -135,6 +135,11 @@ impl Resolver for Configured {
         })
     }
 
+    fn unresolved(&self, container: &Container, mut fallback: Registry) -> Registry {
+        fallback.layer(&Audit::of(container, None));
+        fallback
+    }
+
     fn asks_for_runtime(&self) -> bool {
         match &self.handlers {
             Handlers::Policy(policy) => policy.asks_for_runtime(),

@@ -31,6 +31,11 @@ fn without_an_api_server_a_container_gets_the_fallback_and_with_it_again_what_it
         let told = node.made_by(&gold);
         assert!(told.contains(gets) && !told.contains("gold"), "{told}\n{}", daemon.log());
         assert!(begin.elapsed() >= DEADLINE, "{:?}", begin.elapsed());
+        let audited = ["refused", "pod=\"gold\"", "why=\"the container could not be resolved\""];
+        assert_eq!(
+            fallback == "refuse",
+            daemon.log().lines().any(|line| audited.iter().all(|part| line.contains(part)))
+        );
         assert!(daemon.logs(&["WARN", "the API server cannot be asked"]), "{}", daemon.log());
 
         let _server = Server::start(&node.cluster, Some(address));
