@@ -8,6 +8,7 @@ mod activation;
 mod callers;
 mod churn;
 mod command_line;
+mod containerfile;
 mod custom_agent;
 mod demo;
 mod emulation;

@@ -1,4 +1,4 @@
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
@@ -63,6 +63,22 @@ impl Podman {
     /// Runs `command` in the running container `name`.
     pub fn exec(&self, name: &str, command: &[&str]) -> anyhow::Result<Ended> {
         run_for(DEADLINE, self.command().arg("exec").arg(name).args(command))
+    }
+
+    /// Builds an image as `deploy/Containerfile` says one is built, and returns its id.
+    pub fn build(&self, file: &Path, context: &Path) -> anyhow::Result<String> {
+        let mut build = self.command();
+        build.args(["build", "--quiet", "--timestamp", "0", "--file"]).arg(file).arg(context);
+        let ended = run_for(DEADLINE, &mut build)?;
+        ensure!(ended.success(), "podman build: {ended}");
+        Ok(ended.stdout.trim().to_owned())
+    }
+
+    /// What is known of an image, in this format.
+    pub fn inspect(&self, image: &str, format: &str) -> anyhow::Result<String> {
+        let ended = run_for(DEADLINE, self.command().args(["image", "inspect", "--format", format, image]))?;
+        ensure!(ended.success(), "podman image inspect: {ended}");
+        Ok(ended.stdout)
     }
 
     fn container(&self, options: &[&str], bundle: &Bundle, profile: &Value) -> anyhow::Result<Command> {

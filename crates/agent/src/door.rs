@@ -179,9 +179,14 @@ impl Door {
         tracing::error!(container = container.id, reason, ?fallback, "the container could not be resolved");
         let mut registry = Registry::new();
         if fallback == Fallback::Refuse {
-            registry.otherwise(|_: &Call<'_>| Verdict::Errno(Errno::PERM));
+            registry.otherwise(|call: &Call<'_>| {
+                call.note(|noted| {
+                    noted.because("the container could not be resolved");
+                });
+                Verdict::Errno(Errno::PERM)
+            });
         }
-        Arc::new(registry)
+        Arc::new(self.resolver.unresolved(container, registry))
     }
 
     /// Closes up to `count` silent connections, the oldest first; how many there were.

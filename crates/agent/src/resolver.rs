@@ -14,6 +14,11 @@ pub trait Resolver: Send + Sync {
     /// The registry for `container`.
     fn resolve<'a>(&'a self, container: &'a Container) -> Resolving<'a>;
 
+    /// What `container` gets that could not be resolved: the fallback's registry, to which layers may be added.
+    fn unresolved(&self, _container: &Container, fallback: Registry) -> Registry {
+        fallback
+    }
+
     /// Whether it looks at [`Container::runtime`]. Finding that out takes longer than anything else in serving a
     /// container, so it stays `None` for a resolver that does not ask.
     fn asks_for_runtime(&self) -> bool {

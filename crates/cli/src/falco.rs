@@ -55,14 +55,10 @@ fn start(socket: &Path) -> Option<Falco> {
 /// Where a container belongs, as far as the cluster or the runtime says.
 fn workload(container: &Container) -> Workload {
     let said = Identity::of(container);
-    let (namespace, pod) = match &container.pod {
-        Some(pod) => (Some(pod.namespace.clone()), Some(pod.name.clone())),
-        None => (said.namespace, said.pod),
-    };
+    let (namespace, pod) = container.pod_names();
     // The kubelet's names have no more; annotations can.
-    let cut =
-        |name: Option<String>| name.map(|name| name.chars().take(MAX_NAME).collect()).unwrap_or_default();
-    Workload { namespace: cut(namespace), pod: cut(pod), container: cut(said.container) }
+    let cut = |name: Option<&str>| name.unwrap_or_default().chars().take(MAX_NAME).collect();
+    Workload { namespace: cut(namespace), pod: cut(pod), container: cut(said.container.as_deref()) }
 }
 
 #[cfg(test)]
@@ -84,7 +80,7 @@ mod tests {
         assert_eq!(workload(&container), expected("said"));
         let mut pod = Pod::default();
         (pod.namespace, pod.name) = ("shop".into(), "web-0".into());
-        container.pod = Some(pod.into());
+        container.tell_pod(pod);
         assert_eq!(workload(&container), expected("web-0"));
     }
 

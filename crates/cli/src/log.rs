@@ -9,10 +9,11 @@ pub(crate) fn init(format: LogFormat, level: LogLevel) -> Result<(), ConfigError
         Ok(directives) if !directives.is_empty() => {
             EnvFilter::try_new(&directives).map_err(|source| ConfigError::LogFilter { directives, source })?
         }
+        // Of an API server that is away, the client says so at each try, as an error; the watch says it once.
         _ => EnvFilter::new(match level {
-            LogLevel::Error => "error",
-            LogLevel::Warn => "warn",
-            LogLevel::Info => "info",
+            LogLevel::Error => "error,kube_client=off",
+            LogLevel::Warn => "warn,kube_client=off",
+            LogLevel::Info => "info,kube_client=off",
             LogLevel::Debug => "debug",
             LogLevel::Trace => "trace",
         }),

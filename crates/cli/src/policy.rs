@@ -1,7 +1,6 @@
 //! `seccomp-agent policy`: what a policy says, without serving anybody.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use anyhow::Context;
 use clap::Subcommand;
@@ -90,7 +89,7 @@ fn explain(args: &ExplainArgs) -> anyhow::Result<String> {
         let pod = pod(named)?;
         let name = name_in(&pod, args.container.as_deref())?;
         container.annotations.entry(annotation::CONTAINER[0].to_owned()).or_insert(name);
-        container.pod = Some(Arc::new(pod));
+        container.tell_pod(pod);
     }
     let explanation = policy.resolve(&container).context("the container could not be served")?.explanation;
     match args.output {

@@ -2,6 +2,7 @@
 
 mod amend;
 pub(crate) mod directory;
+mod export;
 mod list;
 mod merge;
 mod profile;
@@ -38,6 +39,8 @@ enum RecordingsCommand {
     Show(show::ShowArgs),
     #[command(about = "Write the profile that allows what was recorded, and why it allows it")]
     Profile(profile::ProfileArgs),
+    #[command(about = "Write a recording to standard output, to be merged elsewhere")]
+    Export(export::ExportArgs),
     #[command(about = "Add the runs of other recordings, such as those of other nodes")]
     Merge(merge::MergeArgs),
     #[command(about = "Drop what is no longer used")]
@@ -53,6 +56,7 @@ pub(crate) fn recordings(args: &RecordingsArgs) -> anyhow::Result<()> {
         RecordingsCommand::List(args) => list::list(directory, args),
         RecordingsCommand::Show(args) => show::show(directory, args),
         RecordingsCommand::Profile(args) => profile::profile(directory, args),
+        RecordingsCommand::Export(args) => export::export(directory, args),
         RecordingsCommand::Merge(args) => merge::merge(directory, args),
         RecordingsCommand::Reset(args) => reset::reset(directory, args),
         RecordingsCommand::Amend(args) => amend::amend(directory, args),

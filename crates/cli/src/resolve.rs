@@ -4,7 +4,7 @@ use std::sync::Arc;
 use seccomp_agent_agent::{ResolveError, Resolver, Resolving};
 use seccomp_agent_handlers::{AnyCall, Audit};
 use seccomp_agent_policy::{Fault, Policy};
-use seccomp_agent_registry::{Container, Errno, Registry};
+use seccomp_agent_registry::{Container, Errno, Layer, Registry};
 
 use crate::args::ResolverKind;
 use crate::cluster::Cluster;
@@ -113,7 +113,8 @@ impl Configured {
         }
         if denies && !registry.has_otherwise() {
             // Violations are refused, whether or not anybody can be told of them.
-            registry.otherwise(AnyCall::Errno(Errno::PERM));
+            let refusing = Arc::new(AnyCall::Errno(Errno::PERM));
+            registry.otherwise_shared(&Audit::of(container, None).wrap("", refusing));
         }
         if tells_falco {
             // Last: it is told of whatever anybody else answers.
@@ -129,10 +130,14 @@ impl Resolver for Configured {
             return Box::pin(ready(self.registry(container).map(Arc::new)));
         };
         Box::pin(async move {
-            let mut known = container.clone();
-            known.pod = cluster.pod_of(container, self.asks_for_pod(container)).await?;
-            self.registry(&known).map(Arc::new)
+            cluster.tell_pod(container, self.asks_for_pod(container)).await?;
+            self.registry(container).map(Arc::new)
         })
+    }
+
+    fn unresolved(&self, container: &Container, mut fallback: Registry) -> Registry {
+        fallback.layer(&Audit::of(container, None));
+        fallback
     }
 
     fn asks_for_runtime(&self) -> bool {

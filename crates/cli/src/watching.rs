@@ -138,10 +138,13 @@ impl Watching {
 fn tell(container: &str, recording: &Name, violation: &Violation<'_>) {
     let call = violation.call;
     let caller = violation.caller();
+    let (namespace, pod) = call.container().pod_names();
     let args: [_; 6] = std::array::from_fn(|index| format!("{:#x}", call.arg(index)));
     tracing::warn!(
         target: "audit",
         container,
+        namespace,
+        pod,
         recording = recording.as_str(),
         tid = call.tid(),
         comm = caller.as_ref().map(|caller| caller.comm.as_str()),

@@ -205,6 +205,15 @@ fn runs_of_files_and_directories_are_added_and_nothing_if_one_is_wrong() {
     said(&here, &["merge", "web", file.to_str().unwrap()]);
     assert_eq!(runs(&here), [("db".to_owned(), 2), ("web".to_owned(), 3)]);
 
+    // By what is written to standard output, too: that is all there is of another node's.
+    let exported = there.path().join("exported");
+    fs::write(&exported, said(&there, &["export", "db"])).unwrap();
+    said(&here, &["merge", "exported", exported.to_str().unwrap()]);
+    assert_eq!(said(&here, &["export", "exported"]), said(&there, &["export", "db"]));
+    said(&here, &["reset", "exported", "--all"]);
+    fs::remove_file(exported).unwrap();
+    assert!(refused(&here, &["export", "wbe"]).contains("no recording \"wbe\""));
+
     // What was written of runs that had not ended, and nothing that a profile did not allow.
     fs::copy(&file, there.path().join(format!("api.{}.run", "2".repeat(32)))).unwrap();
     fs::copy(&file, there.path().join("bad.violations")).unwrap();

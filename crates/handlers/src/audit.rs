@@ -16,6 +16,7 @@ use crate::limit::Limit;
 /// | field | is |
 /// |---|---|
 /// | `container`, `name` | the container's id; its name, if known |
+/// | `namespace`, `pod` | its pod's, if known |
 /// | `tid` | the calling thread; 0 if it is not visible |
 /// | `syscall`, `handler` | what was called, who decided |
 /// | `decision` | `granted`, `refused`, `failed`, `delayed`, `killed`, `logged` or `alert` |
@@ -130,6 +131,7 @@ impl Account {
             _ => {}
         }
         let (path, asked) = (shown(&noted.path), shown(&noted.asked));
+        let (namespace, pod) = call.container().pod_names();
         macro_rules! write {
             ($level:expr) => {
                 tracing::event!(
@@ -137,6 +139,8 @@ impl Account {
                     $level,
                     container = self.container,
                     name = self.name,
+                    namespace,
+                    pod,
                     tid = call.tid(),
                     syscall = %call.syscall(),
                     handler,

@@ -45,14 +45,14 @@ pub(crate) fn identity(container: &Container) -> BTreeMap<Field, String> {
     let said = |keys: &[&str]| container.annotation(keys).map(str::to_owned);
     let named = ANNOTATIONS.iter().filter_map(|(field, keys)| Some((*field, said(keys)?)));
     let pid = (container.init_pid != 0).then(|| (Field::Pid, container.init_pid.to_string()));
-    let pod = container.pod.iter();
+    let pod = container.pod().into_iter();
     let pod = pod.flat_map(|pod| [(Field::Namespace, pod.namespace.clone()), (Field::Pod, pod.name.clone())]);
     named.chain(pid).chain(pod).collect()
 }
 
 /// What is known of a container in its pod.
 pub(crate) fn in_pod(container: &Container) -> Option<&PodContainer> {
-    container.pod.as_ref()?.containers.get(container.annotation(&annotation::CONTAINER)?)
+    container.pod()?.containers.get(container.annotation(&annotation::CONTAINER)?)
 }
 
 /// The names that a container's image is known by, the most exact first.
@@ -109,7 +109,7 @@ mod tests {
         let mut known = PodContainer::new(Role::Regular, "nginx");
         known.image_id = Some("nginx@sha256:00".into());
         pod.containers.insert("nginx".into(), known);
-        container.pod = Some(pod.into());
+        container.tell_pod(pod);
         assert_eq!(identity(&container)[&Field::Pod], "web-0");
         assert_eq!(identity(&container)[&Field::Namespace], "shop");
         assert_eq!(images(&container), ["nginx@sha256:00", "nginx", "nginx:1"]);

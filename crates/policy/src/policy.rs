@@ -168,12 +168,18 @@ impl Policy {
         self.records() || self.0.rules.iter().any(|rule| rule.r#match.asks_for_runtime())
     }
 
-    /// Whether it looks at what only the cluster knows of the container's pod: labels, service account, owner, the image
-    /// as it was resolved, the pod's annotations, and what the runtime has not said.
+    /// Whether what `container` gets rests on what only the cluster knows of its pod: labels, service account, owner, the
+    /// image as it was resolved, the pod's annotations, and what the runtime has not said. A rule that is not for it
+    /// whatever its pod is does not count, nor do those after one that is for it.
     pub fn asks_for_pod(&self, container: &Container) -> bool {
-        let known = identity(container);
-        let asks = |rule: &Rule| rule.r#match.asks_for_pod(&known) || rule.honour.asks_for_pod();
-        self.0.rules.iter().any(asks)
+        for rule in &self.0.rules {
+            match rule.r#match.is_certainly_for(container) {
+                Some(false) => {}
+                Some(true) => return rule.honour.asks_for_pod(),
+                None => return true,
+            }
+        }
+        false
     }
 
     /// Whether containers may be recorded.

@@ -199,7 +199,7 @@ pub(crate) fn requests(
 ) -> (Vec<Request>, Honoured) {
     let metadata = metadata(container).map(|(key, value)| (Source::Metadata, key, key, value));
     // Those of the pod, of which the container's are a part where the runtime passes them on.
-    let of_pod = container.pod.iter().flat_map(|pod| &pod.annotations);
+    let of_pod = container.pod().into_iter().flat_map(|pod| &pod.annotations);
     let of_pod = of_pod.filter(|(key, _)| !container.annotations.contains_key(*key));
     let annotations = of_pod.chain(&container.annotations).filter_map(|(key, value)| {
         let short = key.strip_prefix(PREFIX)?;

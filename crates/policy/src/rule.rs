@@ -78,6 +78,13 @@ pub(crate) struct Honour {
     annotations: Vec<AnnotationKey>,
 }
 
+/// What of a container is not as a rule says.
+struct Mismatch {
+    reason: String,
+    /// Whether it is only not known, and the cluster may tell.
+    pod_decides: bool,
+}
+
 /// The longest name of a rule: it stands in every line of a log.
 const MAX_NAME: usize = 63;
 
@@ -93,61 +100,73 @@ impl Match {
         self.runtime.is_some()
     }
 
-    /// Whether it looks at what only the cluster knows of the pod of a container of which this is known.
-    pub(crate) fn asks_for_pod(&self, known: &BTreeMap<Field, String>) -> bool {
-        let lacks = |pattern: &Option<Glob>, field| pattern.is_some() && !known.contains_key(&field);
-        self.service_account.is_some()
-            || self.owner.is_some()
-            || self.image.is_some()
-            || !self.labels.is_empty()
-            || self.annotations.keys().any(|key| key.starts_with(PREFIX))
-            || lacks(&self.namespace, Field::Namespace)
-            || lacks(&self.pod, Field::Pod)
-    }
-
     /// Why `container` is none of the rule's; `None` if it is one.
     pub(crate) fn mismatch(&self, container: &Container) -> Option<String> {
+        self.mismatches(container).into_iter().next().map(|mismatch| mismatch.reason)
+    }
+
+    /// Whether the rule is for `container`, of whose pod the cluster has not told yet; `None` if that may decide it.
+    pub(crate) fn is_certainly_for(&self, container: &Container) -> Option<bool> {
+        let mut is_for = Some(true);
+        for mismatch in self.mismatches(container) {
+            if !mismatch.pod_decides {
+                return Some(false);
+            }
+            is_for = None;
+        }
+        is_for
+    }
+
+    fn mismatches(&self, container: &Container) -> Vec<Mismatch> {
         let known = identity(container);
         let field = |field| known.get(&field).map(String::as_str);
-        let pod = container.pod.as_deref();
+        let pod = container.pod();
         let account = pod.and_then(|pod| pod.service_account.as_deref());
         let owner = pod.and_then(|pod| pod.owner.as_ref()).map(ToString::to_string);
+        // Of a pod, only what is called what the runtime may have said.
+        let (by_pod, by_name) = (pod.is_none(), |value: Option<&str>| pod.is_none() && value.is_none());
+        let (namespace, name) = (field(Field::Namespace), field(Field::Pod));
         let scalars = [
-            ("runtime", &self.runtime, container.runtime.as_deref(), None),
-            ("id", &self.id, Some(container.id.as_str()), None),
-            ("namespace", &self.namespace, field(Field::Namespace), Field::Namespace.annotation()),
-            ("pod", &self.pod, field(Field::Pod), Field::Pod.annotation()),
-            ("container", &self.container, field(Field::Container), Field::Container.annotation()),
-            ("service-account", &self.service_account, account, None),
-            ("owner", &self.owner, owner.as_deref(), None),
+            ("runtime", &self.runtime, container.runtime.as_deref(), None, false),
+            ("id", &self.id, Some(container.id.as_str()), None, false),
+            ("namespace", &self.namespace, namespace, Field::Namespace.annotation(), by_name(namespace)),
+            ("pod", &self.pod, name, Field::Pod.annotation(), by_name(name)),
+            ("container", &self.container, field(Field::Container), Field::Container.annotation(), false),
+            ("service-account", &self.service_account, account, None, by_pod),
+            ("owner", &self.owner, owner.as_deref(), None, by_pod),
         ];
-        let scalars = scalars.into_iter().filter_map(|(what, pattern, value, annotation)| {
+        let scalars = scalars.into_iter().filter_map(|(what, pattern, value, annotation, pod_decides)| {
             let reason = differs(what, pattern.as_ref()?, value)?;
-            Some(match annotation {
+            let reason = match annotation {
                 Some(key) if value.is_none() => format!("{reason} (no annotation {key})"),
                 _ => reason,
-            })
+            };
+            Some(Mismatch { reason, pod_decides })
         });
         let image = self.image.iter().filter_map(|pattern| {
             let images = images(container);
             let matches = images.iter().any(|image| pattern.matches(image));
-            if matches { None } else { differs("image", pattern, images.first().copied()) }
+            let reason = if matches { None } else { differs("image", pattern, images.first().copied()) };
+            Some(Mismatch { reason: reason?, pod_decides: by_pod })
         });
         let labels = self.labels.iter().filter_map(|(key, pattern)| {
             let value = pod.and_then(|pod| pod.labels.get(key));
-            differs(&format!("label {key}"), pattern, value.map(String::as_str))
+            let reason = differs(&format!("label {key}"), pattern, value.map(String::as_str))?;
+            Some(Mismatch { reason, pod_decides: by_pod })
         });
         let annotations = self.annotations.iter().filter_map(|(key, pattern)| {
             let of_pod = || pod.and_then(|pod| pod.annotations.get(key));
             let value = container.annotations.get(key).or_else(of_pod).map(String::as_str);
-            differs(&format!("annotation {key}"), pattern, value)
+            let reason = differs(&format!("annotation {key}"), pattern, value)?;
+            Some(Mismatch { reason, pod_decides: by_name(value) && key.starts_with(PREFIX) })
         });
         let lines = self.metadata.iter().filter_map(|(key, pattern)| {
             // As for requests, the last line counts.
             let value = metadata(container).filter(|(name, _)| name == key).last().map(|(_, value)| value);
-            differs(&format!("metadata {key}"), pattern, value)
+            let reason = differs(&format!("metadata {key}"), pattern, value)?;
+            Some(Mismatch { reason, pod_decides: false })
         });
-        scalars.chain(image).chain(labels).chain(annotations).chain(lines).next()
+        scalars.chain(image).chain(labels).chain(annotations).chain(lines).collect()
     }
 }
 

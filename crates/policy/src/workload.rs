@@ -16,7 +16,9 @@ pub(crate) fn subject(container: &Container, name: Option<Name>) -> Option<Subje
     let field = |field| known.get(&field).map(String::as_str);
     let workload = match (field(Field::Namespace), field(Field::Pod), field(Field::Container)) {
         (Some(namespace), Some(pod), Some(name)) => {
-            let made_by = container.pod.as_ref().and_then(|pod| pod.owner.as_ref());
+            // A static pod is its node's, which says nothing of what runs there.
+            let made_by = container.pod().and_then(|pod| pod.owner.as_ref());
+            let made_by = made_by.filter(|owner| owner.kind != "Node");
             Some([namespace, made_by.map_or_else(|| owner(pod), |owner| &owner.name), name])
         }
         _ => None,
@@ -37,7 +39,8 @@ pub(crate) fn subject(container: &Container, name: Option<Name>) -> Option<Subje
 }
 
 /// The name of what made the pod, as far as the pod's name tells: that of a Deployment, a `DaemonSet`, a `StatefulSet`, a
-/// Job or a `CronJob` without what was added to it. No annotation says it; where the cluster does, this is not asked.
+/// Job or a `CronJob` without what was added to it. No annotation says it. Where the cluster does, that is asked, and agrees:
+/// a recording is to have one name, whether or not its container had to wait for its pod.
 fn owner(pod: &str) -> &str {
     let is_generated = |end: &str, lengths: std::ops::RangeInclusive<usize>| {
         lengths.contains(&end.len()) && end.bytes().all(|byte| GENERATED.contains(&byte))
@@ -56,6 +59,7 @@ fn owner(pod: &str) -> &str {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use seccomp_agent_registry::{Owner, Pod};
 
     #[test]
     fn a_pods_owner_is_told_by_its_name() {
@@ -101,6 +105,17 @@ mod tests {
         assert_eq!(name(&container, None), Some(format!("sha256-{digest}")));
         container.annotations.insert("io.kubernetes.cri.sandbox-namespace".into(), "shop".into());
         assert_eq!(name(&container, Some("web")).as_deref(), Some("web"));
+        for (kind, made_by, expected) in
+            [("Deployment", "shop-web", "shop_shop-web_nginx"), ("Node", "node1", "shop_web_nginx")]
+        {
+            let mut told = Container::named("0a1b");
+            told.annotations.clone_from(&container.annotations);
+            let mut pod = Pod::default();
+            (pod.namespace, pod.name) = ("shop".into(), "web-6d4b75cb6d-h2xkq".into());
+            pod.owner = Some(Owner::new(kind, made_by));
+            told.tell_pod(pod);
+            assert_eq!(name(&told, None).as_deref(), Some(expected));
+        }
         let subject = subject(&container, None).unwrap();
         assert_eq!(subject.workload.as_deref(), Some("shop/web/nginx"));
         assert!(subject.image.is_some_and(|image| image.starts_with("nginx@")));

@@ -69,7 +69,7 @@ fn a_rule_matches_where_all_that_it_says_does() {
 
 /// A container of a pod that the cluster has told of.
 fn of_pod() -> Container {
-    let mut container = annotated(&[
+    let container = annotated(&[
         ("io.kubernetes.cri.container-name", "nginx"),
         ("io.kubernetes.cri.image-name", "docker.io/library/nginx:1.27"),
     ]);
@@ -82,7 +82,7 @@ fn of_pod() -> Container {
     let mut nginx = PodContainer::new(Role::Regular, "nginx:1.27");
     nginx.image_id = Some("docker.io/library/nginx@sha256:00".into());
     pod.containers.insert("nginx".into(), nginx);
-    container.pod = Some(pod.into());
+    container.tell_pod(pod);
     container
 }
 
@@ -118,7 +118,41 @@ fn what_the_cluster_knows_of_a_pod_is_matched() {
         ];
         let is_said = matcher.contains("namespace");
         assert_eq!(policy.asks_for_pod(&annotated(&names)), !is_said, "{matcher}");
-        assert!(policy.asks_for_pod(&container("c")), "{matcher}");
+        assert!(policy.asks_for_pod(&annotated(&names[2..])), "{matcher}");
+    }
+}
+
+#[test]
+fn only_what_can_be_a_rules_waits_for_its_pod() {
+    let labelled = "{name: labelled, match: {namespace: ci, labels: {tier: gold}}}";
+    let asking = "{name: asking, match: {namespace: ci}, honour: {annotations: [seccomp-agent/MOUNT_PROC]}}";
+    let named = "{name: named, match: {namespace: ci, pod: 'web-*'}}";
+    let (ci, shop) = (["ci", "web-0"], ["shop", "web-0"]);
+    for (rules, [namespace, pod], asks) in [
+        (vec![labelled], ci, true),
+        (vec![labelled], shop, false),
+        (vec![asking], ci, true),
+        (vec![asking], shop, false),
+        (vec![named, labelled], ci, false),
+        (vec![named, labelled], ["ci", "db-0"], true),
+        (vec![labelled, named], ci, true),
+        (vec![named, asking], ["ci", "db-0"], true),
+        (vec!["{name: all, match: {}}", labelled], ci, false),
+        (vec!["{name: image, match: {namespace: ci, image: 'nginx:*'}}"], ci, false),
+        (vec!["{name: image, match: {namespace: ci, image: 'redis:*'}}"], ci, true),
+        (vec!["{name: line, match: {metadata: {A: b}, labels: {tier: gold}}}"], ci, false),
+        (vec!["{name: said, match: {annotations: {seccomp-agent/A: b}}}"], ci, true),
+        (vec!["{name: said, match: {annotations: {example.com/a: b}}}"], ci, false),
+        (vec![], ci, false),
+    ] {
+        let policy = Policy::parse(&format!("version: 1\nrules: [{}]", rules.join(", "))).unwrap();
+        let container = annotated(&[
+            ("io.kubernetes.cri.sandbox-namespace", namespace),
+            ("io.kubernetes.cri.sandbox-name", pod),
+            ("io.kubernetes.cri.container-name", "nginx"),
+            ("io.kubernetes.cri.image-name", "nginx:1.27"),
+        ]);
+        assert_eq!(policy.asks_for_pod(&container), asks, "{namespace}/{pod}: {rules:?}");
     }
 }
 

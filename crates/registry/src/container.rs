@@ -1,7 +1,8 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
+use crate::annotation;
 use crate::kept::Kept;
 use crate::pod::Pod;
 
@@ -29,8 +30,8 @@ pub struct Container {
     pub annotations: BTreeMap<String, String>,
     /// `listenerMetadata` of the seccomp profile; empty if absent.
     pub metadata: String,
-    /// Its pod, where the cluster was asked and has answered.
-    pub pod: Option<Arc<Pod>>,
+    /// Shared with clones.
+    pub(crate) pod: Arc<OnceLock<Arc<Pod>>>,
     pub(crate) kept: Kept,
 }
 
@@ -62,7 +63,7 @@ impl Container {
             bundle: PathBuf::new(),
             annotations: BTreeMap::new(),
             metadata: String::new(),
-            pod: None,
+            pod: Arc::default(),
             kept: Kept::default(),
         }
     }
@@ -82,6 +83,24 @@ impl Container {
     /// ```
     pub fn keep<T: Send + Sync + 'static>(&self, make: impl FnOnce() -> T) -> Arc<T> {
         self.kept.get_or_insert(make)
+    }
+
+    /// Its pod, as soon as the cluster has told of it: that may be after its first call.
+    pub fn pod(&self) -> Option<&Pod> {
+        self.pod.get().map(Arc::as_ref)
+    }
+
+    /// Notes its pod, for all clones of the object. The first one stays.
+    pub fn tell_pod(&self, pod: impl Into<Arc<Pod>>) {
+        let _told = self.pod.set(pod.into());
+    }
+
+    /// The namespace and the name of its pod: as the cluster knows them, else as the runtime says.
+    pub fn pod_names(&self) -> (Option<&str>, Option<&str>) {
+        match self.pod() {
+            Some(pod) => (Some(&pod.namespace), Some(&pod.name)),
+            None => (self.annotation(&annotation::NAMESPACE), self.annotation(&annotation::POD)),
+        }
     }
 
     /// What the runtime says in whichever of these annotations it uses for it. `None` where two that are there differ: a

@@ -7,6 +7,8 @@ use std::time::{Duration, Instant};
 use seccomp_agent_kubefake::{Fault, Server};
 use seccomp_agent_tests::eventually;
 
+use serde_json::json;
+
 use super::{Node, POLICY, Pod};
 
 /// A container waits no longer than this for its pod.
@@ -29,6 +31,11 @@ fn without_an_api_server_a_container_gets_the_fallback_and_with_it_again_what_it
         let told = node.made_by(&gold);
         assert!(told.contains(gets) && !told.contains("gold"), "{told}\n{}", daemon.log());
         assert!(begin.elapsed() >= DEADLINE, "{:?}", begin.elapsed());
+        let audited = ["refused", "pod=\"gold\"", "why=\"the container could not be resolved\""];
+        assert_eq!(
+            fallback == "refuse",
+            daemon.log().lines().any(|line| audited.iter().all(|part| line.contains(part)))
+        );
         assert!(daemon.logs(&["WARN", "the API server cannot be asked"]), "{}", daemon.log());
 
         let _server = Server::start(&node.cluster, Some(address));
@@ -60,6 +67,8 @@ fn what_the_runtime_says_takes_no_api_server() {
     const POLICY: &str = "
 version: 1
 rules:
+  - name: for others
+    match: {namespace: bank, labels: {tier: gold}}
   - name: by name
     match: {namespace: shop, pod: gold, container: web}
     grant: {directories: {suffix: -gold}}
@@ -70,6 +79,31 @@ rules:
     let daemon = node.serve(POLICY, "resolve-deadline-seconds: 60\n", server.address(), None);
     assert_eq!(node.made_by(&Pod::new("gold")), "made-gold", "{}", daemon.log());
     assert_eq!(node.made_by(&Pod::new("other")), "made", "{}", daemon.log());
+}
+
+#[test]
+fn a_container_that_was_served_by_what_its_runtime_says_is_completed_when_its_pod_is_known() {
+    const POLICY: &str =
+        "version: 1\nrules: [{name: all, match: {}, grant: {directories: {suffix: -all}}}]\n";
+    let node = Node::new();
+    let server = Server::start(&node.cluster, None);
+    let daemon = node.serve(POLICY, "", server.address(), None);
+    let pod = Pod::new("gold");
+    let bundle =
+        node.container(&pod).command(&["sh", "-c", "mkdir /made; while sleep 1; do mkdir /more; done"]);
+    let id = node.runc.unused_id("completed");
+    node.runc.start(&id, &bundle).unwrap();
+    let audited = ["decision=\"granted\"", "namespace=\"shop\"", "pod=\"gold\""];
+    assert!(daemon.logs(&audited), "{}", daemon.log());
+    assert!(!daemon.log().contains("pod found"), "{}", daemon.log());
+
+    let mut shown = pod.labelled(&[]);
+    shown["metadata"]["ownerReferences"] = json!([
+        {"apiVersion": "apps/v1", "kind": "DaemonSet", "name": "miner", "uid": "u", "controller": true},
+    ]);
+    node.cluster.put(shown);
+    assert!(daemon.logs(&["pod found", &id, "DaemonSet/miner"]), "{}", daemon.log());
+    node.runc.delete(&id).unwrap();
 }
 
 #[test]
