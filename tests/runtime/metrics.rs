@@ -5,7 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::process::Command;
 use std::time::Duration;
 
-use seccomp_agent_tests::{Bed, Bundle, Runc, Serve, binaries, eventually, profile, run_for};
+use seccomp_agent_tests::{Bed, Bundle, Metrics, Runc, Serve, binaries, eventually, profile, run_for};
 
 const NOTIFICATIONS: &str = "seccomp_agent_notifications_total";
 const LISTENERS: &str = "seccomp_agent_listeners";
@@ -72,4 +72,31 @@ fn an_address_that_is_taken_is_a_failure_that_names_it() {
     let ended = run_for(Duration::from_secs(10), &mut command).unwrap();
     assert_eq!(ended.status.code(), Some(1), "{ended}");
     assert!(ended.stderr.contains(&address), "{ended}");
+}
+
+#[test]
+fn without_a_host_it_is_all_of_the_machine_also_where_there_is_no_ipv6() {
+    let bed = Bed::new().unwrap();
+    let without_ipv6 = bed.path().join("profile.json");
+    // EAFNOSUPPORT for AF_INET6.
+    std::fs::write(
+        &without_ipv6,
+        r#"{"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["socket"], "action": "SCMP_ACT_ERRNO",
+            "errnoRet": 97, "args": [{"index": 0, "value": 10, "op": "SCMP_CMP_EQ"}]}]}"#,
+    )
+    .unwrap();
+    let agent = binaries::agent().unwrap();
+    let mut confined = Command::new(&agent);
+    confined.args(["run", "--profile"]).arg(&without_ipv6).arg("--").arg(&agent);
+    for (mut command, expected) in [(Command::new(&agent), None), (confined, Some("0.0.0.0"))] {
+        command.args(["serve", "--metrics-bind-address", ":0", "--socket"]).arg(bed.socket());
+        let mut daemon = Serve::by(&bed, command).start().unwrap();
+        let log = daemon.log();
+        let address = log.split("address=").nth(1).and_then(|rest| rest.split_whitespace().next()).unwrap();
+        let (host, port) = address.rsplit_once(':').unwrap();
+        assert_eq!(expected.unwrap_or(host), host, "{log}");
+        let listens = || Metrics::ready(([127, 0, 0, 1], port.parse().unwrap()).into()).is_ok();
+        assert!(eventually(Duration::from_secs(5), listens), "{log}");
+        daemon.stop().unwrap();
+    }
 }

@@ -1,5 +1,4 @@
 use std::ffi::OsString;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
@@ -8,6 +7,7 @@ use serde::Deserialize;
 use crate::doctor::DoctorArgs;
 use crate::help::{CompletionArgs, ManArgs};
 use crate::launch::ContainerArgs;
+use crate::metrics::Address;
 use crate::policy::PolicyArgs;
 use crate::profile::ProfileArgs;
 use crate::record::RecordArgs;
@@ -82,9 +82,10 @@ pub(crate) struct ServeArgs {
     /// Log what is at least as important as this [default: info]
     #[arg(long, value_enum, value_name = "LEVEL")]
     pub(crate) log_level: Option<LogLevel>,
-    /// Serve Prometheus metrics on this address, at `/metrics`, and at `/readyz` whether runtimes find the agent
+    /// Serve Prometheus metrics on this address, at `/metrics`, and at `/readyz` whether runtimes find the agent;
+    /// `:PORT` is all addresses of this machine
     #[arg(long, value_name = "ADDR")]
-    pub(crate) metrics_bind_address: Option<SocketAddr>,
+    pub(crate) metrics_bind_address: Option<Address>,
     /// Confine the agent's own threads to what they need, by seccomp and Landlock [default: on]
     #[arg(long, value_enum, value_name = "SWITCH")]
     pub(crate) sandbox: Option<Switch>,

@@ -1,5 +1,4 @@
 use std::io::Read;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -7,6 +6,7 @@ use seccomp_agent_agent::Fallback;
 use serde::Deserialize;
 
 use crate::args::{LogFormat, LogLevel, ResolverKind, ServeArgs, Switch};
+use crate::metrics::Address;
 
 /// Where runtimes find the agent unless told otherwise.
 pub(crate) const DEFAULT_SOCKET: &str = "/run/seccomp-agent.socket";
@@ -33,7 +33,7 @@ pub(crate) struct Config {
     /// What to log.
     pub(crate) log_level: LogLevel,
     /// Where to serve metrics, if anywhere.
-    pub(crate) metrics_bind_address: Option<SocketAddr>,
+    pub(crate) metrics_bind_address: Option<Address>,
     /// Whether the agent confines its own threads.
     pub(crate) sandbox: Switch,
     /// Threads that answer calls.
@@ -94,7 +94,7 @@ pub(crate) struct File {
     node_name: Option<String>,
     log_format: Option<LogFormat>,
     log_level: Option<LogLevel>,
-    metrics_bind_address: Option<SocketAddr>,
+    metrics_bind_address: Option<Address>,
     sandbox: Option<Switch>,
     workers: Option<Workers>,
     on_resolve_failure: Option<OnResolveFailure>,

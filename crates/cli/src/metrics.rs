@@ -5,11 +5,11 @@
 //! labelled series only when somebody scrapes. A container's series go when its last listener ends; what they
 //! had counted stays in the histogram, which has no container label.
 
+mod address;
 mod counts;
 mod exposition;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
@@ -22,6 +22,7 @@ use axum::routing::get;
 use seccomp_agent_agent::{Meter, Observer};
 use seccomp_agent_registry::{Container, Syscall};
 
+pub(crate) use address::Address;
 use counts::Counts;
 
 use crate::watching::Violations;
@@ -84,10 +85,9 @@ impl Metrics {
 
 /// Serves `http://address/metrics`, and `/readyz`, which is 503 until runtimes find the agent, for as long as the runtime
 /// lives.
-pub(crate) async fn serve(address: SocketAddr, metrics: Arc<Metrics>) -> anyhow::Result<()> {
-    let listener = tokio::net::TcpListener::bind(address)
-        .await
-        .with_context(|| format!("serving metrics on {address}"))?;
+pub(crate) fn serve(address: Address, metrics: Arc<Metrics>) -> anyhow::Result<()> {
+    let listener = address.listen().and_then(tokio::net::TcpListener::from_std);
+    let listener = listener.with_context(|| format!("serving metrics on {address}"))?;
     let bound = listener.local_addr().with_context(|| format!("serving metrics on {address}"))?;
     let asked = Arc::clone(&metrics);
     let scrape = async move || ([(CONTENT_TYPE, exposition::CONTENT_TYPE)], exposition::render(&metrics.0));

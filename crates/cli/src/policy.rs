@@ -116,10 +116,12 @@ fn pod(named: &Path) -> anyhow::Result<Pod> {
 
 /// Namespace and name, unless it can only be a file.
 fn in_cluster(named: &Path) -> Option<(&str, &str)> {
-    let is_manifest = named.extension().is_some_and(|extension| MANIFESTS.iter().any(|one| extension == *one));
+    let is_manifest =
+        named.extension().is_some_and(|extension| MANIFESTS.iter().any(|one| extension == *one));
     let (namespace, name) = named.to_str().filter(|_| !is_manifest)?.split_once('/')?;
     // A DNS label, as namespaces are called.
-    let is_label = namespace.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
+    let is_label =
+        namespace.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
     (is_label && !namespace.is_empty() && !name.contains('/')).then_some((namespace, name))
 }
 

@@ -64,7 +64,7 @@ async fn run(config: &Config, sandbox: Sandbox) -> anyhow::Result<()> {
     if let Some(address) = config.metrics_bind_address {
         let served = metrics.insert(Arc::new(Metrics::new(violations)));
         agent = agent.engine(|engine| engine.observer = Some(served.observer()));
-        metrics::serve(address, Arc::clone(served)).await?;
+        metrics::serve(address, Arc::clone(served))?;
     }
     let inherited = inherited::socket()?;
     let from = if inherited.is_some() { "systemd".into() } else { config.socket.display().to_string() };

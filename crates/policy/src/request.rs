@@ -205,7 +205,8 @@ pub(crate) fn requests(
         let short = key.strip_prefix(PREFIX)?;
         Some((Source::Annotation, key.as_str(), short, value.as_str()))
     });
-    let others = container.metadata.lines().map(str::trim).filter(|line| !line.is_empty() && !line.contains('='));
+    let others =
+        container.metadata.lines().map(str::trim).filter(|line| !line.is_empty() && !line.contains('='));
     let others = others.take(MAX_REQUESTS).map(|line| Request {
         source: Source::Metadata,
         key: line.to_owned(),
@@ -258,7 +259,8 @@ mod tests {
     #[test]
     fn only_what_is_honoured_counts_and_annotations_come_first() {
         let mut container = Container::named("c");
-        container.metadata = "MKDIR_TMPL=-m\r\nno request\r\n\nMOUNT_PROC=true\nSIDECARS\nFOO=1\nEXEC_PATTERN=a=b\n".into();
+        container.metadata =
+            "MKDIR_TMPL=-m\r\nno request\r\n\nMOUNT_PROC=true\nSIDECARS\nFOO=1\nEXEC_PATTERN=a=b\n".into();
         container.annotations =
             [("seccomp-agent/MKDIR_TMPL", "-a"), ("seccomp-agent/MOUNT_PROC", "true"), ("other/x", "y")]
                 .map(|(key, value)| (key.to_owned(), value.to_owned()))
