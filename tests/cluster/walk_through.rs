@@ -90,8 +90,8 @@ fn the_doctor_looks_at_the_node_from_the_agents_pod() {
         "/var/lib/kubelet/seccomp has",
         "annotations are passed on",
         // The distribution's, and what containerd's configuration names instead.
-        "runc version 1.1",
-        "runc version 1.5",
+        " runc version 1.1",
+        "/bin/runc: runc version 1.5",
         "crun version 1.",
         "containerd github.com/containerd/containerd",
     ] {

@@ -83,7 +83,7 @@ fn the_runtimes_of_another_machine_are_asked_for_their_versions_there() {
     let expected = if rustix::process::geteuid().is_root() {
         &[
             ("wrong", "runc version 1.0.3: it hands no listeners over"),
-            ("ok", "runc version 7.8.9, with libseccomp 2.6.1"),
+            ("ok", "/opt/own/runc: runc version 7.8.9, with libseccomp 2.6.1"),
             ("ok", "containerd example 5.6.7"),
         ][..]
     } else {

@@ -34,8 +34,8 @@ pub(super) fn findings(node: &Node) -> Vec<Finding> {
             return vec![Finding::note(CHECK, found, mend)];
         }
     };
-    let mut findings: Vec<_> = all.iter().map(|said| of(said)).collect();
-    if !all.iter().any(|said| said.contains(RUNC) || said.contains(CRUN)) {
+    let mut findings: Vec<_> = all.iter().map(|(program, said)| of(program, said)).collect();
+    if !all.iter().any(|(_, said)| said.contains(RUNC) || said.contains(CRUN)) {
         let mend = "nothing, if they are elsewhere; in a pod, --root /proc/1/root";
         findings.push(Finding::note(CHECK, "neither runc nor crun is in the PATH", mend));
     }
@@ -43,14 +43,16 @@ pub(super) fn findings(node: &Node) -> Vec<Finding> {
 }
 
 /// What programs say of themselves, in the machine whose files are below `root`; nothing of those that are not there.
-fn all_said(root: &Path, programs: &[String]) -> io::Result<Vec<String>> {
+fn all_said<'a>(root: &Path, programs: &'a [String]) -> io::Result<Vec<(&'a str, String)>> {
     // That machine need not have one.
     let nothing = File::open("/dev/null")?;
     let ask = |path: Option<&str>| {
-        let mut all = Vec::new();
+        let mut all: Vec<(&str, String)> = Vec::new();
         for program in programs {
             // One may have several names.
-            all.extend(said_by(program, path, &nothing).filter(|said| !all.contains(said)));
+            let said =
+                said_by(program, path, &nothing).filter(|new| !all.iter().any(|(_, said)| said == new));
+            all.extend(said.map(|said| (program.as_str(), said)));
         }
         all
     };
@@ -77,16 +79,17 @@ fn said_by(program: &str, path: Option<&str>, nothing: &File) -> Option<String> 
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// Some wrap a runtime and say its version after their own.
-fn of(said: &str) -> Finding {
+/// Some wrap a runtime and say its version after their own. One that was named by its path is shown by it.
+fn of(program: &str, said: &str) -> Finding {
     let line = |begin: &str| said.lines().find(|line| line.starts_with(begin)).map(str::trim);
     let (is_runc, version) = match (line(RUNC), line(CRUN)) {
         (Some(version), _) => (true, version),
         (None, Some(version)) => (false, version),
         (None, None) => return Finding::ok(CHECK, said.lines().next().unwrap_or_default().trim()),
     };
+    let place = if program.contains('/') { format!("{program}: ") } else { String::new() };
     if is_runc && !is_at_least(version.trim_start_matches(RUNC), OLDEST_RUNC) {
-        let found = format!("{version}: it hands no listeners over");
+        let found = format!("{place}{version}: it hands no listeners over");
         return Finding::wrong(CHECK, found, "runc 1.1.0 or later is needed");
     }
     // runc: `libseccomp: 2.5.4`. crun names what it was built with, without versions: `+SECCOMP`.
@@ -95,11 +98,11 @@ fn of(said: &str) -> Finding {
         libseccomp.map_or(said.contains("+SECCOMP"), |version| is_at_least(version, OLDEST_LIBSECCOMP));
     if !is_built_with {
         let with = libseccomp.map_or("no libseccomp".to_owned(), |version| format!("libseccomp {version}"));
-        let found = format!("{version}, with {with}");
+        let found = format!("{place}{version}, with {with}");
         return Finding::wrong(CHECK, found, "a build of it with libseccomp 2.5 or later is needed");
     }
     let with = libseccomp.map(|version| format!(", with libseccomp {version}"));
-    Finding::ok(CHECK, version.to_owned() + &with.unwrap_or_default())
+    Finding::ok(CHECK, format!("{place}{version}{}", with.unwrap_or_default()))
 }
 
 /// Of a version such as `1.1.5+ds1`, the first two numbers.
@@ -128,7 +131,7 @@ mod tests {
             ("Wrapper version 9.9\nspec: 1.2.0\n\nrunc version 1.0.3\nlibseccomp: 2.5.4\n", State::Wrong),
             ("containerd github.com/containerd/containerd 1.6.20 0a1b\n", State::Ok),
         ] {
-            assert_eq!(of(said).state, state, "{said}");
+            assert_eq!(of("runc", said).state, state, "{said}");
         }
     }
 }
