@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use seccomp_agent_kubefake::{Authority, Cluster, NODE, Server, kubeconfig, pod};
 use seccomp_agent_tests::{Bed, Bundle, Daemon, Runc, Serve, profile};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// What only the cluster knows decides.
 const POLICY: &str = "
@@ -115,6 +115,45 @@ fn the_labels_of_a_pod_decide_what_its_containers_get() {
     node.cluster.put(gold.labelled(&[("tier", "silver")]));
     let silver = || node.made_by(&gold) == "made";
     assert!(seccomp_agent_tests::eventually(std::time::Duration::from_secs(20), silver), "{}", daemon.log());
+}
+
+#[test]
+fn whatever_else_the_cluster_says_of_a_pod_decides_too() {
+    let node = Node::new();
+    let server = Server::start(&node.cluster, None);
+    let pods = ["plain", "account", "owner", "image", "digest", "asks"].map(Pod::new);
+    for pod in &pods {
+        let mut shown = pod.labelled(&[]);
+        let controller =
+            json!([{"apiVersion": "v1", "kind": "Job", "name": "night", "uid": "u", "controller": true}]);
+        let ran = |image_id: &str| json!([{"name": "web", "image": "x", "imageID": image_id, "ready": true, "restartCount": 0}]);
+        match pod.name {
+            "account" => shown["spec"]["serviceAccountName"] = "builder".into(),
+            "owner" => shown["metadata"]["ownerReferences"] = controller,
+            "image" => shown["spec"]["containers"][0]["image"] = "registry.example/tool:1".into(),
+            "digest" => shown["status"]["containerStatuses"] = ran("registry.example/other@sha256:00aa"),
+            "asks" => shown["metadata"]["annotations"] = json!({"seccomp-agent/MKDIR_TMPL": "-gold"}),
+            _ => {}
+        }
+        node.cluster.put(shown);
+    }
+    for (rule, served) in [
+        ("{name: r, match: {service-account: build*}, grant: {directories: {suffix: -gold}}}", "account"),
+        ("{name: r, match: {owner: Job/night}, grant: {directories: {suffix: -gold}}}", "owner"),
+        (
+            "{name: r, match: {image: 'registry.example/tool:*'}, grant: {directories: {suffix: -gold}}}",
+            "image",
+        ),
+        ("{name: r, match: {image: '*@sha256:00aa'}, grant: {directories: {suffix: -gold}}}", "digest"),
+        ("{name: r, match: {namespace: shop}, honour: {annotations: [seccomp-agent/MKDIR_TMPL]}}", "asks"),
+    ] {
+        let policy = format!("version: 1\nrules: [{rule}]\n");
+        let daemon = node.serve(&policy, "", server.address(), None);
+        for pod in &pods {
+            let expected = if pod.name == served { "made-gold" } else { "made" };
+            assert_eq!(node.made_by(pod), expected, "{}: {rule}\n{}", pod.name, daemon.log());
+        }
+    }
 }
 
 #[test]
