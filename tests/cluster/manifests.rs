@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::cluster::{Cluster, in_peace, workspace};
 
@@ -92,6 +92,42 @@ fn the_chart_takes_an_image_a_policy_and_profiles() {
 }
 
 #[test]
+fn the_chart_takes_files_that_are_written_as_yaml_and_what_looks_like_numbers() {
+    let (_peace, cluster) = in_peace();
+    let values = json!({
+        "image": {"repository": "registry.example:5000/agent", "digest": "sha256:00"},
+        "policy": {"version": 1, "rules": []},
+        "config": {"on-resolve-failure": "continue"},
+        "profiles": {"walk-through.json": {"defaultAction": "SCMP_ACT_ALLOW"}},
+        "priorityClass": {"name": "7"},
+        "extraVolumes": [{"name": "kvm", "hostPath": {"path": "/dev/kvm"}}],
+        "extraVolumeMounts": [{"name": "kvm", "mountPath": "/dev/kvm"}],
+    });
+    let file = cluster.bed().subdirectory("values.").unwrap().join("values.yaml");
+    std::fs::write(&file, values.to_string()).unwrap();
+    let all = objects(cluster, &helm(cluster, &["--namespace=123", "--values", file.to_str().unwrap()]));
+    let at = |kind: &str, name: &str| &all[&(kind.to_owned(), name.to_owned())];
+    let text = |name: &str, key: &str| -> Value {
+        serde_json::from_str(at("ConfigMap", name)["data"][key].as_str().unwrap()).unwrap()
+    };
+    assert_eq!(text("seccomp-agent-policy", "policy.yaml"), values["policy"]);
+    assert_eq!(text("seccomp-agent-config", "config.yaml"), values["config"]);
+    assert_eq!(text("seccomp-agent-profiles", "walk-through.json"), values["profiles"]["walk-through.json"]);
+    let pod = &at("DaemonSet", "seccomp-agent")["spec"]["template"]["spec"];
+    assert_eq!(pod["containers"][0]["image"], "registry.example:5000/agent@sha256:00");
+    assert_eq!(pod["priorityClassName"], "7");
+    let has = |list: &Value, value: &Value| list.as_array().unwrap().contains(value);
+    assert!(has(&pod["volumes"], &values["extraVolumes"][0]));
+    assert!(has(&pod["containers"][0]["volumeMounts"], &values["extraVolumeMounts"][0]));
+
+    // YAML has read it as 1.2.
+    std::fs::write(&file, "image: {tag: 1.20}").unwrap();
+    let words = ["helm", "template", "x", &deploy("helm/seccomp-agent"), "--kube-version=1.36.0", "--values"];
+    let ended = cluster.enter(&[&words[..], &[file.to_str().unwrap()]].concat());
+    assert!(!ended.success() && ended.stderr.contains("put it in quotes"), "{ended}");
+}
+
+#[test]
 fn metrics_are_scraped_where_the_prometheus_operator_is() {
     let (_peace, cluster) = in_peace();
     let rendered = cluster.kubectl(&["kustomize", &deploy("kustomize/monitoring")]);
@@ -99,6 +135,9 @@ fn metrics_are_scraped_where_the_prometheus_operator_is() {
     for manifests in [rendered, chart] {
         // kubectl does not know the kind; the port's name is the DaemonSet's.
         let monitor = manifests.split("---\n").find(|object| object.contains("kind: PodMonitor")).unwrap();
-        assert!(monitor.contains("port: metrics"), "{monitor}");
+        assert!(
+            monitor.contains("port: metrics") && monitor.contains("app.kubernetes.io/name: seccomp-agent"),
+            "{monitor}"
+        );
     }
 }

@@ -46,6 +46,19 @@ impl Pod {
         self
     }
 
+    /// With an annotation.
+    pub(crate) fn annotated(mut self, key: &str, value: &str) -> Self {
+        self.object["metadata"]["annotations"][key] = value.into();
+        self
+    }
+
+    /// Its only container under another name.
+    pub(crate) fn container_called(&self, name: &str) -> Value {
+        let mut container = self.object["spec"]["containers"][0].clone();
+        container["name"] = name.into();
+        container
+    }
+
     /// With something in its specification.
     pub(crate) fn with(mut self, key: &str, value: impl Into<Value>) -> Self {
         self.object["spec"][key] = value.into();
