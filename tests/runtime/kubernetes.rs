@@ -7,6 +7,7 @@ mod told;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Instant;
 
 use seccomp_agent_kubefake::{Authority, Cluster, NODE, Server, kubeconfig, pod};
 use seccomp_agent_tests::{Bed, Bundle, Daemon, Runc, Serve, profile};
@@ -154,6 +155,30 @@ fn whatever_else_the_cluster_says_of_a_pod_decides_too() {
             assert_eq!(node.made_by(pod), expected, "{}: {rule}\n{}", pod.name, daemon.log());
         }
     }
+}
+
+#[test]
+fn what_is_no_sidecar_starts_late() {
+    const POLICY: &str = "
+version: 1
+rules: [{name: r, match: {namespace: shop}, honour: {metadata: [SIDECARS, SIDECARS_DELAY]}}]
+";
+    let node = Node::new();
+    let server = Server::start(&node.cluster, None);
+    let daemon = node.serve(POLICY, "", server.address(), None);
+    let pod = Pod::new("meshed");
+    let seconds = |sidecars: &str| {
+        let profile = profile::notifying(&["execve"], &node.bed.socket());
+        let profile = profile::with_metadata(profile, &format!("SIDECARS={sidecars}\nSIDECARS_DELAY=2s"));
+        let begin = Instant::now();
+        let ended =
+            node.runc.run(&node.runc.unused_id("meshed"), &node.container(&pod).seccomp(profile)).unwrap();
+        assert!(ended.success(), "{ended}: {}", daemon.log());
+        begin.elapsed().as_secs_f64()
+    };
+    // The container is called `web`.
+    let (sidecar, late) = (seconds("proxy,web"), seconds("proxy"));
+    assert!(late >= 2.0 && sidecar < late - 1.0, "{sidecar} {late}: {}", daemon.log());
 }
 
 #[test]
