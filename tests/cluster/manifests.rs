@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use seccomp_agent_tests::Ended;
 use serde_json::{Value, json};
 
 use crate::cluster::{Cluster, in_peace, workspace};
@@ -39,10 +40,13 @@ fn objects(cluster: &Cluster, manifests: &str) -> BTreeMap<(String, String), Val
     list["items"].as_array().unwrap().iter().map(named).collect()
 }
 
-fn helm(cluster: &Cluster, words: &[&str]) -> String {
+fn rendering(cluster: &Cluster, words: &[&str]) -> Ended {
     let chart = deploy("helm/seccomp-agent");
-    let words = [&["helm", "template", "seccomp-agent", &chart, "--kube-version=1.36.0"], words].concat();
-    let ended = cluster.enter(&words);
+    cluster.enter(&[&["helm", "template", "seccomp-agent", &chart, "--kube-version=1.36.0"], words].concat())
+}
+
+fn helm(cluster: &Cluster, words: &[&str]) -> String {
+    let ended = rendering(cluster, words);
     assert!(ended.success(), "{ended}");
     ended.stdout
 }
@@ -122,8 +126,7 @@ fn the_chart_takes_files_that_are_written_as_yaml_and_what_looks_like_numbers() 
 
     // YAML has read it as 1.2.
     std::fs::write(&file, "image: {tag: 1.20}").unwrap();
-    let words = ["helm", "template", "x", &deploy("helm/seccomp-agent"), "--kube-version=1.36.0", "--values"];
-    let ended = cluster.enter(&[&words[..], &[file.to_str().unwrap()]].concat());
+    let ended = rendering(cluster, &["--values", file.to_str().unwrap()]);
     assert!(!ended.success() && ended.stderr.contains("put it in quotes"), "{ended}");
 }
 

@@ -44,17 +44,21 @@ impl Cluster {
         let pid = if container.pid == 0 { container.init_pid } else { container.pid };
         // The kernel may have it wait for a lock that containers contend for.
         let identity = tokio::task::spawn_blocking(move || said.by_cgroup(pid)).await?;
-        if let Some(pod) = self.pods.find(&identity) {
-            tell(container, &identity, pod);
-        } else if !identity.is_of_a_pod() {
-            // It has none.
-        } else if self.is_followed {
-            self.tell_later(container, identity.clone());
-            if must {
-                tell(container, &identity, self.pods.wait_for(&identity).await);
+        match self.pods.find(&identity) {
+            Some(pod) => tell(container, &identity, pod),
+            None if !identity.is_of_a_pod() => {}
+            None if self.is_followed => {
+                self.tell_later(container, identity.clone());
+                if must {
+                    tell(container, &identity, self.pods.wait_for(&identity).await);
+                }
             }
-        } else if must {
-            return Err("the policy asks what only the API server knows of a pod, and none is known".into());
+            None if must => {
+                return Err(
+                    "the policy asks what only the API server knows of a pod, and none is known".into()
+                );
+            }
+            None => {}
         }
         Ok(())
     }

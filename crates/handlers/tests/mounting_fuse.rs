@@ -150,22 +150,22 @@ fn what_is_wrong_is_wrong_as_natively() {
         let file = File::open("file").unwrap();
         let (other, closed) = (file.as_raw_fd(), 1 << 19);
         let rest = "rootmode=40000,user_id=0,group_id=0";
-        for options in [
+        for template in [
             rest.to_owned(),
             String::new(),
-            format!("fd={fd}"),
-            format!("fd={fd},rootmode=40000,user_id=0"),
-            format!("fd={fd},rootmode=100644,user_id=0,group_id=0"),
-            format!("fd={fd},rootmode=x,user_id=0,group_id=0"),
-            format!("fd={other},{rest}"),
+            "fd=F".into(),
+            "fd=F,rootmode=40000,user_id=0".into(),
+            "fd=F,rootmode=100644,user_id=0,group_id=0".into(),
+            "fd=F,rootmode=x,user_id=0,group_id=0".into(),
+            format!("fd=O,{rest}"),
             format!("fd={closed},{rest}"),
             format!("fd=-1,{rest}"),
             format!("fd,{rest}"),
             format!("fd=x,{rest}"),
-            format!("fd={fd},nonsense,{rest}"),
+            format!("fd=F,nonsense,{rest}"),
         ] {
-            let said_of = options.replace(&format!("={fd}"), "=F").replace(&format!("={other}"), "=O");
-            said.push((said_of, mount("this", "a", "fuse", SAFE, &options)));
+            let options = template.replace("=F", &format!("={fd}")).replace("=O", &format!("={other}"));
+            said.push((template, mount("this", "a", "fuse", SAFE, &options)));
         }
         let options = options(&device);
         said.push(("no subtype".into(), mount("this", "a", "fuse.", SAFE, &options)));

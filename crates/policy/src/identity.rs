@@ -15,19 +15,17 @@ pub(crate) enum Field {
     Pid,
 }
 
-/// Where runtimes write what a pod and its containers are called.
-const ANNOTATIONS: [(Field, [&str; 2]); 3] = [
-    (Field::Namespace, annotation::NAMESPACE),
-    (Field::Pod, annotation::POD),
-    (Field::Container, annotation::CONTAINER),
-];
-
 impl Field {
     pub(crate) const ALL: [Self; 4] = [Self::Namespace, Self::Pod, Self::Container, Self::Pid];
 
     /// Where it is to be found in the first place, if runtimes write it into an annotation.
-    pub(crate) fn annotation(self) -> Option<&'static str> {
-        ANNOTATIONS.iter().find(|(field, _)| *field == self).map(|(_, keys)| keys[0])
+    pub(crate) const fn annotation(self) -> Option<&'static str> {
+        match self {
+            Self::Namespace => Some(annotation::NAMESPACE[0]),
+            Self::Pod => Some(annotation::POD[0]),
+            Self::Container => Some(annotation::CONTAINER[0]),
+            Self::Pid => None,
+        }
     }
 
     pub(crate) const fn name(self) -> &'static str {
@@ -42,17 +40,21 @@ impl Field {
 
 /// What is known of a container: by its pod, where the cluster has told of that, else as far as the runtime says.
 pub(crate) fn identity(container: &Container) -> BTreeMap<Field, String> {
-    let said = |keys: &[&str]| container.annotation(keys).map(str::to_owned);
-    let named = ANNOTATIONS.iter().filter_map(|(field, keys)| Some((*field, said(keys)?)));
+    let (namespace, pod) = container.pod_names();
+    let names = [(Field::Namespace, namespace), (Field::Pod, pod), (Field::Container, name(container))];
+    let names = names.into_iter().filter_map(|(field, name)| Some((field, name?.to_owned())));
     let pid = (container.init_pid != 0).then(|| (Field::Pid, container.init_pid.to_string()));
-    let pod = container.pod().into_iter();
-    let pod = pod.flat_map(|pod| [(Field::Namespace, pod.namespace.clone()), (Field::Pod, pod.name.clone())]);
-    named.chain(pid).chain(pod).collect()
+    names.chain(pid).collect()
+}
+
+/// What a container is called in its pod.
+pub(crate) fn name(container: &Container) -> Option<&str> {
+    container.annotation(&annotation::CONTAINER)
 }
 
 /// What is known of a container in its pod.
 pub(crate) fn in_pod(container: &Container) -> Option<&PodContainer> {
-    container.pod()?.containers.get(container.annotation(&annotation::CONTAINER)?)
+    container.pod()?.containers.get(name(container)?)
 }
 
 /// The names that a container's image is known by, the most exact first.

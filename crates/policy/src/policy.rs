@@ -10,7 +10,7 @@ use serde::Deserialize;
 use crate::effect::{Effect, Family, RequestError, effects, fulfil};
 use crate::explanation::{Decided, Explanation, Granted, Tried};
 use crate::fault::Fault;
-use crate::identity::{Field, identity};
+use crate::identity::{self, identity};
 use crate::request::{Key, requests};
 use crate::rule::Rule;
 use crate::template::RenderError;
@@ -280,7 +280,7 @@ fn answer_by(registry: &mut Registry, effects: &[Effect]) {
 }
 
 fn audit(container: &Container) -> Audit {
-    Audit::of(container, identity(container).remove(&Field::Container))
+    Audit::of(container, identity::name(container).map(str::to_owned))
 }
 
 impl Document {

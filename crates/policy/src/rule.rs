@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_saphyr::Spanned;
 
 use crate::grant::{Glob, Grants};
-use crate::identity::{Field, identity, images};
+use crate::identity::{self, Field, images};
 use crate::request::{AnnotationKey, Key, MetadataKey, PREFIX, Source, metadata};
 use crate::watch::{ComplainRule, RecordRule};
 
@@ -118,20 +118,18 @@ impl Match {
     }
 
     fn mismatches(&self, container: &Container) -> Vec<Mismatch> {
-        let known = identity(container);
-        let field = |field| known.get(&field).map(String::as_str);
+        let (namespace, name) = container.pod_names();
         let pod = container.pod();
         let account = pod.and_then(|pod| pod.service_account.as_deref());
         let owner = pod.and_then(|pod| pod.owner.as_ref()).map(ToString::to_string);
         // Of a pod, only what is called what the runtime may have said.
         let (by_pod, by_name) = (pod.is_none(), |value: Option<&str>| pod.is_none() && value.is_none());
-        let (namespace, name) = (field(Field::Namespace), field(Field::Pod));
         let scalars = [
             ("runtime", &self.runtime, container.runtime.as_deref(), None, false),
             ("id", &self.id, Some(container.id.as_str()), None, false),
             ("namespace", &self.namespace, namespace, Field::Namespace.annotation(), by_name(namespace)),
             ("pod", &self.pod, name, Field::Pod.annotation(), by_name(name)),
-            ("container", &self.container, field(Field::Container), Field::Container.annotation(), false),
+            ("container", &self.container, identity::name(container), Field::Container.annotation(), false),
             ("service-account", &self.service_account, account, None, by_pod),
             ("owner", &self.owner, owner.as_deref(), None, by_pod),
         ];

@@ -3,7 +3,7 @@
 use seccomp_agent_recorder::{Name, Subject};
 use seccomp_agent_registry::Container;
 
-use crate::identity::{Field, identity, images};
+use crate::identity::{self, images};
 
 /// What Kubernetes makes the ends of names of: no vowels, and no digits that look like some.
 const GENERATED: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
@@ -12,9 +12,8 @@ const GENERATED: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
 /// order. `None` if not even that is a name.
 pub(crate) fn subject(container: &Container, name: Option<Name>) -> Option<Subject> {
     let image = images(container).first().map(|image| (*image).to_owned());
-    let known = identity(container);
-    let field = |field| known.get(&field).map(String::as_str);
-    let workload = match (field(Field::Namespace), field(Field::Pod), field(Field::Container)) {
+    let (namespace, pod) = container.pod_names();
+    let workload = match (namespace, pod, identity::name(container)) {
         (Some(namespace), Some(pod), Some(name)) => {
             // A static pod is its node's, which says nothing of what runs there.
             let made_by = container.pod().and_then(|pod| pod.owner.as_ref());
