@@ -5,6 +5,7 @@
 
 use std::path::Path;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -105,6 +106,20 @@ fn without_runtimes_what_starts_them_is_shown() {
     let (found, _) = examined(agent, Path::new("/"));
     assert!(has(&found, "runtimes", "note", "neither runc nor crun"), "{found:#?}");
     assert!(has(&found, "runtimes", "ok", "podman version 4.5.6"), "{found:#?}");
+}
+
+#[test]
+fn a_runtime_that_does_not_answer_is_named_and_not_waited_for() {
+    let programs = tempfile::tempdir().unwrap();
+    let script = r"printf '#!/bin/sh\nexec /bin/sleep 600\n' > $1/runc; chmod 755 $1/runc";
+    shell(script, &[programs.path().to_str().unwrap()]);
+    let mut agent = Command::new(AGENT);
+    agent.env("PATH", programs.path());
+    let begin = Instant::now();
+    let (found, status) = examined(agent, Path::new("/"));
+    assert!(has(&found, "runtimes", "wrong", "runc --version has not ended"), "{found:#?}");
+    assert_eq!(status, Some(1));
+    assert!(begin.elapsed() < Duration::from_secs(60), "{:?}", begin.elapsed());
 }
 
 #[test]

@@ -1,10 +1,12 @@
 use std::fs::File;
 use std::io;
 use std::path::Path;
-use std::process::Command;
+use std::time::Duration;
 
 use nix::sched::{CloneFlags, unshare};
 use rustix::process::{chdir, chroot};
+use tokio::process::Command;
+use tokio::time::timeout;
 
 use super::{Finding, Node, containerd};
 
@@ -13,6 +15,8 @@ const CHECK: &str = "runtimes";
 const OLDEST_RUNC: [u32; 2] = [1, 1];
 const OLDEST_LIBSECCOMP: [u32; 2] = [2, 5];
 
+/// How long a program may take to say its version.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// Runtimes, and what starts them.
 const PROGRAMS: [&str; 5] = ["runc", "crun", "containerd", "crio", "podman"];
 /// How the versions of those begin that are judged.
@@ -34,25 +38,37 @@ pub(super) fn findings(node: &Node) -> Vec<Finding> {
             return vec![Finding::note(CHECK, found, mend)];
         }
     };
-    let mut findings: Vec<_> = all.iter().map(|(program, said)| of(program, said)).collect();
-    if !all.iter().any(|(_, said)| said.contains(RUNC) || said.contains(CRUN)) {
+    let mut findings: Vec<_> = all.iter().map(|(program, answer)| of(program, answer)).collect();
+    let is_runtime = |said: &str| said.contains(RUNC) || said.contains(CRUN);
+    if !all.iter().any(|(_, answer)| matches!(answer, Answer::Said(said) if is_runtime(said))) {
         let mend = "nothing, if they are elsewhere; in a pod, --root /proc/1/root";
         findings.push(Finding::note(CHECK, "neither runc nor crun is in the PATH", mend));
     }
     findings
 }
 
+/// What a program answers when it is asked for its version.
+#[derive(PartialEq, Eq)]
+enum Answer {
+    Said(String),
+    /// It did not end.
+    None,
+}
+
 /// What programs say of themselves, in the machine whose files are below `root`; nothing of those that are not there.
-fn all_said<'a>(root: &Path, programs: &'a [String]) -> io::Result<Vec<(&'a str, String)>> {
+fn all_said<'a>(root: &Path, programs: &'a [String]) -> io::Result<Vec<(&'a str, Answer)>> {
     // That machine need not have one.
     let nothing = File::open("/dev/null")?;
+    // What it starts, it starts from the thread that asks.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let ask = |path: Option<&str>| {
-        let mut all: Vec<(&str, String)> = Vec::new();
+        let mut all: Vec<(&str, Answer)> = Vec::new();
         for program in programs {
             // One may have several names.
-            let said =
-                said_by(program, path, &nothing).filter(|new| !all.iter().any(|(_, said)| said == new));
-            all.extend(said.map(|said| (program.as_str(), said)));
+            let answer = runtime.block_on(said_by(program, path, &nothing)).filter(|answer| {
+                *answer == Answer::None || !all.iter().any(|(_, earlier)| earlier == answer)
+            });
+            all.extend(answer.map(|answer| (program.as_str(), answer)));
         }
         all
     };
@@ -71,16 +87,32 @@ fn all_said<'a>(root: &Path, programs: &'a [String]) -> io::Result<Vec<(&'a str,
     })
 }
 
-fn said_by(program: &str, path: Option<&str>, nothing: &File) -> Option<String> {
+/// What a program that is there and works says of itself.
+async fn said_by(program: &str, path: Option<&str>, nothing: &File) -> Option<Answer> {
     let mut command = Command::new(program);
-    command.arg("--version").stdin(nothing.try_clone().ok()?);
+    command.arg("--version").stdin(nothing.try_clone().ok()?).kill_on_drop(true);
     command.envs(path.map(|path| ("PATH", path)));
-    let output = command.output().ok()?;
-    output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
+    let Ok(ended) = timeout(PATIENCE, command.output()).await else { return Some(Answer::None) };
+    let output = ended.ok()?;
+    output.status.success().then(|| Answer::Said(String::from_utf8_lossy(&output.stdout).into_owned()))
+}
+
+fn of(program: &str, answer: &Answer) -> Finding {
+    match answer {
+        Answer::Said(said) => judged(program, said),
+        Answer::None => {
+            let found = format!("{program} --version has not ended within {} s", PATIENCE.as_secs());
+            Finding::wrong(
+                CHECK,
+                found,
+                format!("see what {program} waits for: containers will wait for it too"),
+            )
+        }
+    }
 }
 
 /// Some wrap a runtime and say its version after their own. One that was named by its path is shown by it.
-fn of(program: &str, said: &str) -> Finding {
+fn judged(program: &str, said: &str) -> Finding {
     let line = |begin: &str| said.lines().find(|line| line.starts_with(begin)).map(str::trim);
     let (is_runc, version) = match (line(RUNC), line(CRUN)) {
         (Some(version), _) => (true, version),
@@ -131,7 +163,7 @@ mod tests {
             ("Wrapper version 9.9\nspec: 1.2.0\n\nrunc version 1.0.3\nlibseccomp: 2.5.4\n", State::Wrong),
             ("containerd github.com/containerd/containerd 1.6.20 0a1b\n", State::Ok),
         ] {
-            assert_eq!(of("runc", said).state, state, "{said}");
+            assert_eq!(judged("runc", said).state, state, "{said}");
         }
     }
 }
