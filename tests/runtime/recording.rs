@@ -97,7 +97,7 @@ fn a_bundle_is_recorded_as_it_is_and_not_changed() {
         // An init that has no handler for SIGTERM is killed in the end, and nothing is left.
         let bundle = Bundle::new(&bed).unwrap().command(&["sleep", "600"]);
         let path = bundle.write().unwrap();
-        let ended = run_for(DEADLINE, record(path).args(["--duration", "1s"])).unwrap();
+        let ended = run_for(DEADLINE, record(path).args(["--duration", "3s"])).unwrap();
         assert_eq!(ended.status.code(), Some(137), "{name}: {ended}");
     }
 }

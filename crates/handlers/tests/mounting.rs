@@ -16,7 +16,7 @@ use rustix::thread::CapabilitySet;
 use seccomp_agent_handlers::{Allowed, FileSystem, FileSystemGrant, Mount};
 use seccomp_agent_notify::Features;
 use seccomp_agent_registry::Registry;
-use support::mounts::{Said, mount, table, umount};
+use support::mounts::{Said, mount, table, umount, umount_at_once};
 use support::tree::{Kind, kind};
 
 /// Grants everything, and tmpfs and overlay their devices and programs.
@@ -177,8 +177,8 @@ fn mounts_are_unmounted() {
             say(target, mount("x", target, "tmpfs", NONE, "mode=777"));
         }
         let file = fs::File::create("a/open").unwrap();
-        say("busy", umount("a", 0));
-        say("busy, expire", umount("a", EXPIRE));
+        say("busy", umount_at_once("a", 0));
+        say("busy, expire", umount_at_once("a", EXPIRE));
         say("detach", umount("a", DETACH));
         drop(file);
         say("detached", exists("a/open"));
@@ -198,7 +198,7 @@ fn mounts_are_unmounted() {
         say("below", umount("./d/../c/", 0));
         say("nested folder", fs::create_dir("d/in").map_err(|error| Errno::from_io_error(&error).unwrap()));
         say("nested", mount("z", "d/in", "tmpfs", NONE, ""));
-        say("has another", umount("d", 0));
+        say("has another", umount_at_once("d", 0));
         say("nested is gone", umount("d/in", 0));
         say("has none", umount("d", 0));
     });
@@ -250,7 +250,7 @@ fn folders_and_files_are_bound() {
         say("linked", exists("d/both"));
         say("read-only", mount("", "d", "", MsFlags::MS_BIND | MsFlags::MS_REMOUNT | MsFlags::MS_RDONLY, ""));
         say("refused", write("d/new"));
-        say("busy", umount("b", 0));
+        say("busy", umount_at_once("b", 0));
         say("detach", umount("b", DETACH));
         say("unmounted", umount("other", 0));
         say("is as before", (fs::read_to_string("other").unwrap() == "2").then_some(()).ok_or(Errno::IO));

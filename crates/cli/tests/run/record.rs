@@ -87,7 +87,7 @@ fn the_minimal_base_is_enough_to_load_a_program_and_to_read_and_write() {
 
 #[test]
 fn a_command_that_would_not_end_is_ended_and_was_recorded() {
-    let said = finish(&mut agent(&["record", "--duration", "1s", "--", "sleep", "600"]));
+    let said = finish(&mut agent(&["record", "--duration", "5s", "--", "sleep", "600"]));
     assert_eq!(said.status, Some(128 + 15), "{said:?}");
     assert!(said.stderr.contains("clock_nanosleep") && !said.stderr.contains('\x1b'), "{said:?}");
 }

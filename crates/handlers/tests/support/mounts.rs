@@ -1,6 +1,7 @@
 //! Mounting, and what there is to see of it.
 
 use std::path::Path;
+use std::time::Duration;
 
 use nix::mount::{MntFlags, MsFlags};
 use rustix::io::Errno;
@@ -20,8 +21,22 @@ pub(crate) fn mount(
     from_nix(nix::mount::mount(some(source), target, some(kind), flags, some(options)))
 }
 
-/// `umount2(2)`.
+/// `umount2(2)` of what should not be busy. What another test starts has all descriptors of this process until it is
+/// executed, and keeps mounts busy with them: that is waited for.
 pub(crate) fn umount(target: &str, flags: i32) -> Result<(), Errno> {
+    let mut attempts = 100;
+    loop {
+        let outcome = umount_at_once(target, flags);
+        attempts -= 1;
+        if outcome != Err(Errno::BUSY) || attempts == 0 {
+            return outcome;
+        }
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// `umount2(2)`.
+pub(crate) fn umount_at_once(target: &str, flags: i32) -> Result<(), Errno> {
     from_nix(nix::mount::umount2(target, MntFlags::from_bits_retain(flags)))
 }
 
