@@ -10,6 +10,7 @@ use seccomp_agent_registry::{Container, Pod, Role, annotation};
 
 use crate::args::OutputFormat;
 use crate::output::print;
+use crate::run::profile;
 
 /// How files are called that have manifests.
 const MANIFESTS: [&str; 3] = ["yaml", "yml", "json"];
@@ -52,6 +53,9 @@ struct ExplainArgs {
     /// `listenerMetadata` of its profile: lines KEY=VALUE; can be repeated
     #[arg(long, value_name = "TEXT")]
     metadata: Vec<String>,
+    /// Its seccomp profile, for the `listenerMetadata` in it
+    #[arg(long, value_name = "FILE", conflicts_with = "metadata")]
+    profile: Option<PathBuf>,
     /// The pid of its init
     #[arg(long, default_value_t = 1)]
     pid: u32,
@@ -83,7 +87,10 @@ fn explain(args: &ExplainArgs) -> anyhow::Result<String> {
     let mut container = Container::named(&args.id);
     container.runtime.clone_from(&args.runtime);
     container.annotations = args.annotations.iter().cloned().collect();
-    container.metadata = args.metadata.join("\n");
+    container.metadata = match &args.profile {
+        Some(profile) => profile::read(profile)?.listener_metadata.unwrap_or_default(),
+        None => args.metadata.join("\n"),
+    };
     (container.pid, container.init_pid) = (args.pid, args.pid);
     if let Some(named) = &args.pod {
         let pod = pod(named)?;

@@ -219,6 +219,12 @@ asked for
 otherwise  notified calls continue
 "#;
 
+const PROFILE: &str = r#"{
+    "defaultAction": "SCMP_ACT_ALLOW",
+    "listenerPath": "/run/seccomp-agent.socket",
+    "listenerMetadata": "MKDIR_TMPL=-{{.Pid}}\nMOUNT_PROC"
+}"#;
+
 #[test]
 fn a_policy_is_explained_to_people_and_to_machines() {
     let directory = tempfile::tempdir().unwrap();
@@ -232,6 +238,11 @@ fn a_policy_is_explained_to_people_and_to_machines() {
 
     let no_request = ["--metadata", "MOUNT_PROC"];
     assert_eq!(text(&asking("MKDIR_TMPL=-{{.Pid}}", &no_request).stdout), EXPLANATION);
+
+    let profile = directory.path().join("profile.json");
+    std::fs::write(&profile, PROFILE).unwrap();
+    let by_profile = explain(&[&container[..7], &["7", "--profile", profile.to_str().unwrap()]].concat());
+    assert_eq!(text(&by_profile.stdout), EXPLANATION, "{}", text(&by_profile.stderr));
 
     let json = asking("MKDIR_TMPL=-{{.Pid}}", &["--output", "json"]);
     let json: serde_json::Value = serde_json::from_slice(&json.stdout).unwrap();

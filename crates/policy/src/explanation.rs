@@ -2,6 +2,9 @@ use std::fmt;
 
 use serde::Serialize;
 
+use seccomp_agent_registry::Container;
+
+use crate::identity;
 use crate::request::{Outcome, Request};
 
 /// Which rule a container gets, which handlers, and why. Shown to people by `Display`, to machines by serde.
@@ -10,6 +13,12 @@ use crate::request::{Outcome, Request};
 pub struct Explanation {
     /// The container's id.
     pub container: String,
+    /// What it is called in its pod.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// Its pod, as `NAMESPACE/NAME`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pod: Option<String>,
     /// The rule that is for it.
     pub rule: Option<String>,
     /// The rules that were looked at, in their order.
@@ -75,6 +84,25 @@ pub enum Decided {
 }
 
 impl Explanation {
+    /// Of a container that no rule is for, that gets nothing and asks for nothing.
+    pub(crate) fn of(container: &Container, tried: Vec<Tried>, otherwise: Decided) -> Self {
+        let pod = match container.pod_names() {
+            (Some(namespace), Some(pod)) => Some(format!("{namespace}/{pod}")),
+            _ => None,
+        };
+        Self {
+            container: container.id.clone(),
+            name: identity::name(container).map(str::to_owned),
+            pod,
+            rule: None,
+            tried,
+            handlers: vec![],
+            recordings: vec![],
+            requests: vec![],
+            otherwise,
+        }
+    }
+
     /// The requests that came to nothing.
     pub fn refused(&self) -> impl Iterator<Item = &Request> {
         self.requests.iter().filter(|request| request.outcome != Outcome::Honoured)
@@ -86,7 +114,13 @@ const SHOWN: usize = 80;
 
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "container  {}", Shown(&self.container))?;
+        write!(f, "container  {}", Shown(&self.container))?;
+        match (&self.name, &self.pod) {
+            (Some(name), Some(pod)) => writeln!(f, ", {} of {}", Shown(name), Shown(pod))?,
+            (Some(name), None) => writeln!(f, ", {}", Shown(name))?,
+            (None, Some(pod)) => writeln!(f, ", of {}", Shown(pod))?,
+            (None, None) => writeln!(f)?,
+        }
         writeln!(f, "rule       {}", self.rule.as_deref().unwrap_or("none"))?;
         for tried in &self.tried {
             match &tried.mismatch {

@@ -207,15 +207,7 @@ impl Policy {
             Otherwise::Refuse => Decided::Refuse,
         };
         let (requests, _none) = requests(container, |_, _, _| false);
-        let explanation = Explanation {
-            container: container.id.clone(),
-            rule: None,
-            tried,
-            handlers: vec![],
-            recordings: vec![],
-            requests,
-            otherwise,
-        };
+        let explanation = Explanation { requests, ..Explanation::of(container, tried, otherwise) };
         Ok(Resolved { registry, watch: Watch::default(), falco: false, explanation })
     }
 }
@@ -251,18 +243,17 @@ fn rule_resolved(rule: &Rule, container: &Container, tried: Vec<Tried>) -> Resul
     answer_by(&mut registry, &deciding);
     registry.layer(&audit(container));
     answer_by(&mut registry, &others);
+    let otherwise = match () {
+        () if grants.otherwise.is_some() => Decided::Answered,
+        () if watch.deny => Decided::Refuse,
+        () => Decided::Continue,
+    };
     let explanation = Explanation {
-        container: container.id.clone(),
         rule: Some(name.clone()),
-        tried,
         handlers,
         recordings,
         requests,
-        otherwise: match () {
-            () if grants.otherwise.is_some() => Decided::Answered,
-            () if watch.deny => Decided::Refuse,
-            () => Decided::Continue,
-        },
+        ..Explanation::of(container, tried, otherwise)
     };
     Ok(Resolved { registry, watch, falco: grants.falco, explanation })
 }

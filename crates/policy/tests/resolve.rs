@@ -229,7 +229,7 @@ fn what_is_asked_for_is_granted_where_it_is_honoured() {
     .annotations;
     let resolved = policy.resolve(&asking).unwrap();
     assert!(!resolved.registry.names().contains("mount"));
-    let expected = r#"container  c
+    let expected = r#"container  c, container1 of default/mynotifypod
 rule       demo
   demo: yes
 handlers
