@@ -16,8 +16,11 @@ struct Terminal {
 impl Terminal {
     /// `$A` is the agent.
     fn start(commands: &str) -> Self {
-        let mut script = Command::new("script");
-        script.args(["--quiet", "--return", "--command"]).arg(format!("exec bash --norc -m -c '{commands}'"));
+        // Whoever started the tests in the background has them ignore Ctrl-C.
+        let mut script = Command::new("env");
+        script
+            .args(["--default-signal", "script", "--quiet", "--return", "--command"])
+            .arg(format!("exec bash --norc -m -c '{commands}'"));
         let mut script = script
             .arg("/dev/null")
             .env("A", env!("CARGO_BIN_EXE_seccomp-agent"))
