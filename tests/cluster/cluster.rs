@@ -15,6 +15,9 @@ use crate::agent;
 /// How long anything may take, on a busy machine as well.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(120);
 
+/// Of the cache, what there is of one run.
+const STATE: &str = "node";
+
 /// The cluster's node, as `tests/cluster/node` makes it, and the agent in it.
 pub(crate) struct Cluster {
     cache: PathBuf,
@@ -22,7 +25,10 @@ pub(crate) struct Cluster {
 }
 
 static CLUSTER: LazyLock<Cluster> = LazyLock::new(|| {
-    let cluster = Cluster { cache: binaries::node().unwrap(), bed: Bed::new().unwrap() };
+    let cache = binaries::node().unwrap();
+    // A static is never dropped.
+    let bed = Bed::below(&cache.join(STATE)).unwrap();
+    let cluster = Cluster { cache, bed };
     agent::deploy(&cluster);
     cluster
 });
@@ -58,7 +64,7 @@ pub(crate) fn workspace() -> &'static Path {
 impl Cluster {
     /// What the node keeps of this run.
     pub(crate) fn state(&self) -> PathBuf {
-        self.cache.join("node")
+        self.cache.join(STATE)
     }
 
     /// The kubelet's directory of seccomp profiles.

@@ -24,9 +24,10 @@ rules:
 
 /// A node with an agent, and what it asks.
 struct Node {
-    bed: Bed,
     runc: Runc,
     cluster: Cluster,
+    // What is in it goes last.
+    bed: Bed,
 }
 
 /// A pod as the cluster knows it.

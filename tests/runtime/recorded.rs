@@ -19,9 +19,10 @@ const SCRIPT: [&str; 3] = ["sh", "-c", "echo one; mkdir /made; rmdir /made; sh -
 const PATIENCE: Duration = Duration::from_secs(30);
 
 struct Recorded {
-    bed: Bed,
     daemon: Daemon,
     store: Store,
+    // What is in it goes last.
+    bed: Bed,
 }
 
 impl Recorded {
@@ -32,7 +33,7 @@ impl Recorded {
     fn serving_in(bed: Bed, more: &[&str]) -> Self {
         let daemon = serve(&bed, more);
         let store = Store::open(bed.path().join("recordings")).unwrap();
-        Self { bed, daemon, store }
+        Self { daemon, store, bed }
     }
 
     fn observe(&self) -> Observe {

@@ -13,8 +13,13 @@ pub struct Bed {
 impl Bed {
     /// An empty one, directly below the directory for temporary files: a socket's path is at most 107 bytes.
     pub fn new() -> anyhow::Result<Self> {
-        let directory = tempfile::Builder::new().prefix("seccomp-agent.").tempdir();
-        Ok(Self { directory: directory.context("cannot make a temporary directory")? })
+        Self::below(&std::env::temp_dir())
+    }
+
+    /// An empty one in a directory, which may be cleared where tests end without dropping it.
+    pub fn below(directory: &Path) -> anyhow::Result<Self> {
+        let made = tempfile::Builder::new().prefix("seccomp-agent.").tempdir_in(directory);
+        Ok(Self { directory: made.context("cannot make a temporary directory")? })
     }
 
     /// The directory.
