@@ -87,7 +87,7 @@ impl Configured {
             Handlers::None => (Registry::new(), None),
             Handlers::DemoBasic => {
                 let mut registry = seccomp_agent_handlers::demo_basic(container);
-                registry.layer(&Audit::of(container, None));
+                registry.layer(&Audit::of(container));
                 (registry, None)
             }
             Handlers::Policy(policy) => {
@@ -114,7 +114,7 @@ impl Configured {
         if denies && !registry.has_otherwise() {
             // Violations are refused, whether or not anybody can be told of them.
             let refusing = Arc::new(AnyCall::Errno(Errno::PERM));
-            registry.otherwise_shared(&Audit::of(container, None).wrap("", refusing));
+            registry.otherwise_shared(&Audit::of(container).wrap("", refusing));
         }
         if tells_falco {
             // Last: it is told of whatever anybody else answers.
@@ -136,7 +136,7 @@ impl Resolver for Configured {
     }
 
     fn unresolved(&self, container: &Container, mut fallback: Registry) -> Registry {
-        fallback.layer(&Audit::of(container, None));
+        fallback.layer(&Audit::of(container));
         fallback
     }
 

@@ -15,7 +15,7 @@ use crate::limit::Limit;
 ///
 /// | field | is |
 /// |---|---|
-/// | `container`, `name` | the container's id; its name, if known |
+/// | `container`, `name` | the container's id; its name in its pod, if known |
 /// | `namespace`, `pod` | its pod's, if known |
 /// | `tid` | the calling thread; 0 if it is not visible |
 /// | `syscall`, `handler` | what was called, who decided |
@@ -68,9 +68,10 @@ const DECISIONS: [Decision; 7] = [
 ];
 
 impl Audit {
-    /// The audit of this container, whose name is `name` to people.
-    pub fn of(container: &Container, name: Option<String>) -> Self {
+    /// The audit of this container.
+    pub fn of(container: &Container) -> Self {
         let limits = [const { Limit::of(MAX_RECORDS) }; DECISIONS.len()];
+        let name = container.name().map(str::to_owned);
         Self(Arc::new(Account { container: container.id.clone(), name, limits }))
     }
 }

@@ -10,12 +10,18 @@ use rustix::fs::{CWD, Gid, Mode, Uid, chmodat, chownat, mkdirat};
 use seccomp_agent_handlers::{
     AnyCall, Audit, Capabilities, Directories, Executions, FileSystem, Modes, Mount, Numbers, Owners, Pattern,
 };
-use seccomp_agent_registry::{Call, Container, Errno, Handler, Notification, Registry, Verdict};
+use seccomp_agent_registry::{Call, Container, Errno, Handler, Notification, Registry, Verdict, annotation};
 use support::audit::logged;
+
+fn container() -> Container {
+    let mut container = Container::named("c1");
+    container.annotations.insert(annotation::CONTAINER[0].to_owned(), "web".to_owned());
+    container
+}
 
 fn audited(name: &str, handler: impl Handler + 'static) -> Registry {
     let mut registry = Registry::new();
-    let audit = Audit::of(&Container::named("c1"), Some("web".to_owned()));
+    let audit = Audit::of(&container());
     registry.on(name, handler).unwrap().layer(&audit);
     registry
 }
@@ -40,7 +46,7 @@ fn each_decision_says_what_was_asked_and_what_became_of_it() {
     let owners = Owners::granting([1000..=1000].into_iter().collect(), Numbers::none());
     registry.on("fchownat", owners).unwrap();
     registry.on("fchmodat", Modes::granting(Capabilities::FOWNER)).unwrap();
-    registry.layer(&Audit::of(&Container::named("c1"), Some("web".to_owned())));
+    registry.layer(&Audit::of(&container()));
     let (tree, list) = (folder.path().to_owned(), Mutex::new(Vec::new()));
     let lines = logged(|| {
         let said = support::run(
@@ -85,7 +91,7 @@ fn each_mount_says_what_was_asked_and_what_became_of_it() {
     support::tree::build(folder.path());
     let user = support::tree::kind("user");
     let mut registry = support::mounts::registry(&Mount::granting([FileSystem::Tmpfs]).with_binds());
-    registry.layer(&Audit::of(&Container::named("c1"), Some("web".to_owned())));
+    registry.layer(&Audit::of(&container()));
     let tree = folder.path().to_owned();
     let lines = logged(|| {
         support::run(
@@ -204,7 +210,7 @@ fn a_flood_hides_no_other_decision_and_is_counted() {
     let lines = logged(|| {
         let mut registry = Registry::new();
         registry.on("getppid", AnyCall::Errno(Errno::PERM)).unwrap().on("getpid", AnyCall::Kill).unwrap();
-        registry.layer(&Audit::of(&Container::named("c1"), None));
+        registry.layer(&Audit::of(&Container::named("c1")));
         for _ in 0..1000 {
             assert_eq!(ask(&registry, "getppid"), Verdict::Errno(Errno::PERM));
         }

@@ -77,7 +77,7 @@ fn what_is_granted_to_one_container_is_not_granted_to_another() {
             let listed = if granted { vec![null.clone()] } else { vec![] };
             registry.on("mknodat", Nodes::granting(listed)).unwrap();
             let (name, ended) = (format!("container-{number}"), Arc::clone(&ended));
-            registry.layer(&Audit::of(&Container::named(&name), None));
+            registry.layer(&Audit::of(&Container::named(&name)));
             container(&engine, &name, root.path(), registry, move || {
                 let (mut calls, expected) = (0, if granted { Ok(()) } else { Err(Errno::PERM) });
                 while !ended.load(Ordering::Relaxed) {
@@ -172,7 +172,7 @@ fn stuck(engine: &Engine, arguments: &[String]) -> Child {
     let listener = Listener::new(receive.recv().unwrap()).unwrap();
     let container = Container::named("stuck");
     let mut registry = directories();
-    registry.layer(&Audit::of(&container, None));
+    registry.layer(&Audit::of(&container));
     engine.serve(listener, Arc::new(container), Arc::new(registry)).unwrap();
     let mut child = starting.join().unwrap();
     let mut line = String::new();

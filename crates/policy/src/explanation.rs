@@ -4,7 +4,6 @@ use serde::Serialize;
 
 use seccomp_agent_registry::Container;
 
-use crate::identity;
 use crate::request::{Outcome, Request};
 
 /// Which rule a container gets, which handlers, and why. Shown to people by `Display`, to machines by serde.
@@ -92,7 +91,7 @@ impl Explanation {
         };
         Self {
             container: container.id.clone(),
-            name: identity::name(container).map(str::to_owned),
+            name: container.name().map(str::to_owned),
             pod,
             rule: None,
             tried,

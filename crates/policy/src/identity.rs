@@ -41,20 +41,15 @@ impl Field {
 /// What is known of a container: by its pod, where the cluster has told of that, else as far as the runtime says.
 pub(crate) fn identity(container: &Container) -> BTreeMap<Field, String> {
     let (namespace, pod) = container.pod_names();
-    let names = [(Field::Namespace, namespace), (Field::Pod, pod), (Field::Container, name(container))];
+    let names = [(Field::Namespace, namespace), (Field::Pod, pod), (Field::Container, container.name())];
     let names = names.into_iter().filter_map(|(field, name)| Some((field, name?.to_owned())));
     let pid = (container.init_pid != 0).then(|| (Field::Pid, container.init_pid.to_string()));
     names.chain(pid).collect()
 }
 
-/// What a container is called in its pod.
-pub(crate) fn name(container: &Container) -> Option<&str> {
-    container.annotation(&annotation::CONTAINER)
-}
-
 /// What is known of a container in its pod.
 pub(crate) fn in_pod(container: &Container) -> Option<&PodContainer> {
-    container.pod()?.containers.get(name(container)?)
+    container.pod()?.containers.get(container.name()?)
 }
 
 /// The names that a container's image is known by, the most exact first.

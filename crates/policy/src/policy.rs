@@ -10,7 +10,7 @@ use serde::Deserialize;
 use crate::effect::{Effect, Family, RequestError, effects, fulfil};
 use crate::explanation::{Decided, Explanation, Granted, Tried};
 use crate::fault::Fault;
-use crate::identity::{self, identity};
+use crate::identity::identity;
 use crate::request::{Key, requests};
 use crate::rule::Rule;
 use crate::template::RenderError;
@@ -200,7 +200,7 @@ impl Policy {
         }
         let mut registry = Registry::new();
         if self.0.otherwise == Otherwise::Refuse {
-            registry.otherwise(AnyCall::Errno(Errno::PERM)).layer(&audit(container));
+            registry.otherwise(AnyCall::Errno(Errno::PERM)).layer(&Audit::of(container));
         }
         let otherwise = match self.0.otherwise {
             Otherwise::Continue => Decided::Continue,
@@ -241,7 +241,7 @@ fn rule_resolved(rule: &Rule, container: &Container, tried: Vec<Tried>) -> Resul
     let mut registry = Registry::new();
     let (deciding, others): (Vec<_>, Vec<_>) = effects.into_iter().partition(|effect| effect.decides);
     answer_by(&mut registry, &deciding);
-    registry.layer(&audit(container));
+    registry.layer(&Audit::of(container));
     answer_by(&mut registry, &others);
     let otherwise = match () {
         () if grants.otherwise.is_some() => Decided::Answered,
@@ -268,10 +268,6 @@ fn answer_by(registry: &mut Registry, effects: &[Effect]) {
             registry.otherwise_shared(&effect.handler);
         }
     }
-}
-
-fn audit(container: &Container) -> Audit {
-    Audit::of(container, identity::name(container).map(str::to_owned))
 }
 
 impl Document {

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_saphyr::Spanned;
 
 use crate::grant::{Glob, Grants};
-use crate::identity::{self, Field, images};
+use crate::identity::{Field, images};
 use crate::request::{AnnotationKey, Key, MetadataKey, PREFIX, Source, metadata};
 use crate::watch::{ComplainRule, RecordRule};
 
@@ -129,7 +129,7 @@ impl Match {
             ("id", &self.id, Some(container.id.as_str()), None, false),
             ("namespace", &self.namespace, namespace, Field::Namespace.annotation(), by_name(namespace)),
             ("pod", &self.pod, name, Field::Pod.annotation(), by_name(name)),
-            ("container", &self.container, identity::name(container), Field::Container.annotation(), false),
+            ("container", &self.container, container.name(), Field::Container.annotation(), false),
             ("service-account", &self.service_account, account, None, by_pod),
             ("owner", &self.owner, owner.as_deref(), None, by_pod),
         ];

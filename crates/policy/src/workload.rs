@@ -3,7 +3,7 @@
 use seccomp_agent_recorder::{Name, Subject};
 use seccomp_agent_registry::Container;
 
-use crate::identity::{self, images};
+use crate::identity::images;
 
 /// What Kubernetes makes the ends of names of: no vowels, and no digits that look like some.
 const GENERATED: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
@@ -13,7 +13,7 @@ const GENERATED: &[u8] = b"bcdfghjklmnpqrstvwxz2456789";
 pub(crate) fn subject(container: &Container, name: Option<Name>) -> Option<Subject> {
     let image = images(container).first().map(|image| (*image).to_owned());
     let (namespace, pod) = container.pod_names();
-    let workload = match (namespace, pod, identity::name(container)) {
+    let workload = match (namespace, pod, container.name()) {
         (Some(namespace), Some(pod), Some(name)) => {
             // A static pod is its node's, which says nothing of what runs there.
             let made_by = container.pod().and_then(|pod| pod.owner.as_ref());

@@ -103,6 +103,11 @@ impl Container {
         }
     }
 
+    /// What it is called in its pod, as the runtime says.
+    pub fn name(&self) -> Option<&str> {
+        self.annotation(&annotation::CONTAINER)
+    }
+
     /// What the runtime says in whichever of these annotations it uses for it. `None` where two that are there differ: a
     /// pod's author writes annotations as well, and must not get in the runtime's stead.
     pub fn annotation(&self, keys: &[&str]) -> Option<&str> {

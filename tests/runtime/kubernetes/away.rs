@@ -31,7 +31,8 @@ fn without_an_api_server_a_container_gets_the_fallback_and_with_it_again_what_it
         let told = node.made_by(&gold);
         assert!(told.contains(gets) && !told.contains("gold"), "{told}\n{}", daemon.log());
         assert!(begin.elapsed() >= DEADLINE, "{:?}", begin.elapsed());
-        let audited = ["refused", "pod=\"gold\"", "why=\"the container could not be resolved\""];
+        let audited =
+            ["refused", "name=\"web\"", "pod=\"gold\"", "why=\"the container could not be resolved\""];
         assert_eq!(
             fallback == "refuse",
             daemon.log().lines().any(|line| audited.iter().all(|part| line.contains(part)))
@@ -93,7 +94,7 @@ fn a_container_that_was_served_by_what_its_runtime_says_is_completed_when_its_po
         node.container(&pod).command(&["sh", "-c", "mkdir /made; while sleep 1; do mkdir /more; done"]);
     let id = node.runc.unused_id("completed");
     node.runc.start(&id, &bundle).unwrap();
-    let audited = ["decision=\"granted\"", "namespace=\"shop\"", "pod=\"gold\""];
+    let audited = ["decision=\"granted\"", "name=\"web\"", "namespace=\"shop\"", "pod=\"gold\""];
     assert!(daemon.logs(&audited), "{}", daemon.log());
     assert!(!daemon.log().contains("pod found"), "{}", daemon.log());
 

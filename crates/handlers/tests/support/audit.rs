@@ -93,7 +93,7 @@ pub(crate) fn records_of(container: &str) -> Records {
 
 /// The registry with an audit around it.
 pub(crate) fn audited(mut registry: Registry) -> Registry {
-    registry.layer(&Audit::of(&Container::named("test"), None));
+    registry.layer(&Audit::of(&Container::named("test")));
     registry
 }
 
