@@ -18,7 +18,7 @@ fn a_peer_that_is_not_root_is_refused_even_where_the_sockets_mode_lets_it_in() {
     set_permissions(daemon.socket(), Permissions::from_mode(0o666)).unwrap();
     // Its own directory may be closed to others.
     let probe = bed.path().join("probe");
-    std::fs::copy(binaries::probe().unwrap(), &probe).unwrap();
+    binaries::copy(&binaries::probe().unwrap(), &probe).unwrap();
 
     let mut peer = Command::new(&probe);
     peer.args(["hand-over", "--id", "nobody", "--syscall", "fchmodat2", "--socket"]).arg(daemon.socket());

@@ -140,7 +140,7 @@ fn a_go_program_works_under_its_profile() {
 fn a_rust_program_works_under_its_profile() {
     let mut rust = Program::new(&[]);
     let program = rust.bed.path().join("probe");
-    std::fs::copy(binaries::probe().unwrap(), &program).unwrap();
+    binaries::copy(&binaries::probe().unwrap(), &program).unwrap();
     rust.words = vec![program.to_str().unwrap().to_owned(), "work".to_owned()];
     rust.is_enforced();
 }

@@ -1,6 +1,7 @@
 //! Where the programs under test are.
 
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context, ensure};
 
@@ -77,4 +78,11 @@ fn profile_directory() -> anyhow::Result<PathBuf> {
 fn built(path: &Path) -> anyhow::Result<PathBuf> {
     ensure!(path.exists(), "{} is not built: use `cargo xtask test` or `cargo xtask demo`", path.display());
     Ok(path.to_owned())
+}
+
+/// Copies a program. Not by this process: what it has open for writing while another thread forks cannot be executed.
+pub fn copy(program: &Path, to: &Path) -> anyhow::Result<()> {
+    let status = Command::new("cp").arg(program).arg(to).status().context("cp does not run")?;
+    ensure!(status.success(), "cannot copy {} to {}", program.display(), to.display());
+    Ok(())
 }

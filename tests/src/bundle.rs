@@ -222,8 +222,8 @@ fn fill(rootfs: &Path) -> anyhow::Result<()> {
         std::fs::create_dir_all(rootfs.join(directory))?;
     }
     let busybox = binaries::busybox()?;
-    std::fs::copy(&busybox, rootfs.join("bin/busybox"))?;
-    std::fs::copy(binaries::probe()?, rootfs.join("bin/probe"))?;
+    binaries::copy(&busybox, &rootfs.join("bin/busybox"))?;
+    binaries::copy(&binaries::probe()?, &rootfs.join("bin/probe"))?;
     let applets = Command::new(&busybox).arg("--list").output().context("busybox does not run")?;
     for applet in String::from_utf8_lossy(&applets.stdout).lines() {
         let link = rootfs.join("bin").join(applet);

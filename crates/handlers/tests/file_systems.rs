@@ -302,7 +302,7 @@ fn a_program_with_capabilities_has_them_when_it_is_emulated() {
         let root = tempfile::tempdir_in("/tmp").unwrap();
         build(root.path());
         let program = root.path().join("busybox");
-        fs::copy("/bin/busybox", &program).unwrap();
+        support::copy_program("/bin/busybox", &program);
         if capable {
             lsetxattr(&program, "security.capability", CAPABILITIES, XattrFlags::empty()).unwrap();
         }

@@ -36,7 +36,7 @@ fn root() -> tempfile::TempDir {
     for name in ["bin", "proc", "dev", "w", "w/sub", "other"] {
         make(name);
     }
-    fs::copy("/bin/busybox", root.path().join("bin/busybox")).unwrap();
+    support::copy_program("/bin/busybox", root.path().join("bin/busybox"));
     for (link, to) in [
         ("dev/fd", "/proc/self/fd"),
         ("w/to-cwd", "/proc/self/cwd"),

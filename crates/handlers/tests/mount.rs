@@ -102,7 +102,7 @@ fn a_chrooted_caller_mounts_inside_its_root() {
         let folder = folder();
         let root = folder.path().to_str().unwrap().to_owned();
         fs::create_dir(folder.path().join("bin")).unwrap();
-        fs::copy("/bin/busybox", folder.path().join("bin/busybox")).unwrap();
+        support::copy_program("/bin/busybox", folder.path().join("bin/busybox"));
         let inner = "/bin/busybox mount -t proc proc /proc && /bin/busybox ls /proc/self/stat";
         let said = script(
             Some(mounting()),

@@ -4,7 +4,7 @@
 mod inside;
 
 use std::collections::BTreeSet;
-use std::ffi::CString;
+use std::ffi::{CString, OsStr};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
@@ -307,7 +307,7 @@ fn there_are_none_where_they_could_be_looked_into() {
 fn a_caller_that_could_not_be_acted_for_leaves_no_group_behind() {
     let (inside, closed) = (Inside::new(&["sleep", "60"]), tempfile::tempdir_in("/tmp").unwrap());
     fs::set_permissions(closed.path(), PermissionsExt::from_mode(0o755)).unwrap();
-    fs::copy("/bin/busybox", closed.path().join("busybox")).unwrap();
+    copy_program("/bin/busybox", closed.path().join("busybox"));
     let root = closed.path().to_str().unwrap();
     let chrooted = ["setpriv", "--groups", "6000", "chroot", root, "/busybox", "sleep", "60"];
     let mut member = inside.command(0, &chrooted).spawn().unwrap();
@@ -333,4 +333,9 @@ fn a_caller_that_could_not_be_acted_for_leaves_no_group_behind() {
         child.kill().unwrap();
         child.wait().unwrap();
     }
+}
+
+/// Copies a program. Not by this process: what it has open for writing while another test forks cannot be executed.
+fn copy_program(from: impl AsRef<OsStr>, to: impl AsRef<OsStr>) {
+    assert!(std::process::Command::new("cp").arg(from).arg(to).status().unwrap().success());
 }

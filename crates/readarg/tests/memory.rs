@@ -2,7 +2,7 @@
 #![allow(unsafe_code)] // Pages are mapped, filled and left out.
 #![allow(clippy::unwrap_used)] // A failure ends the test, in its helpers too.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, OsStr};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command};
@@ -153,7 +153,7 @@ fn undumpable() -> (Child, tempfile::TempDir, u64) {
     let folder = tempfile::tempdir_in("/tmp").unwrap();
     std::fs::set_permissions(folder.path(), PermissionsExt::from_mode(0o711)).unwrap();
     let program = folder.path().join("sleep");
-    std::fs::copy("/bin/sleep", &program).unwrap();
+    copy_program("/bin/sleep", &program);
     std::fs::set_permissions(&program, PermissionsExt::from_mode(0o111)).unwrap();
     let mut command = Command::new(&program);
     if rustix::process::geteuid().is_root() {
@@ -202,4 +202,9 @@ fn a_caller_outside_our_pid_namespace_is_gone_and_not_ourselves() {
     let text = c"mine";
     let memory = Memory::of(0, Arch::native());
     assert_eq!(memory.path(text.as_ptr() as u64), Err(ReadError::Gone { tid: 0 }));
+}
+
+/// Copies a program. Not by this process: what it has open for writing while another test forks cannot be executed.
+fn copy_program(from: impl AsRef<OsStr>, to: impl AsRef<OsStr>) {
+    assert!(Command::new("cp").arg(from).arg(to).status().unwrap().success());
 }

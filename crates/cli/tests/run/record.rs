@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::support::{Said, agent, directory, finish, rootfs, run};
+use super::support::{Said, agent, copy_program, directory, finish, rootfs, run};
 
 /// What several processes do, one after the other. A shell's pipeline would do for one run in hundreds only: a child that
 /// ends while the shell's next call is on its way to the recorder makes that fail with EINTR, and shells do not expect
@@ -98,8 +98,10 @@ fn a_run_that_saw_nothing_changes_neither_recording_nor_profile() {
     fs::create_dir(bundle.path().join("rootfs")).unwrap();
     fs::write(bundle.path().join("config.json"), r#"{"root": {"path": "rootfs"}, "linux": {}}"#).unwrap();
     let runc = bundle.path().join("runc");
-    fs::write(&runc, "#!/bin/sh\nexit 7\n").unwrap();
-    fs::set_permissions(&runc, fs::Permissions::from_mode(0o755)).unwrap();
+    let script = bundle.path().join("script");
+    fs::write(&script, "#!/bin/sh\nexit 7\n").unwrap();
+    fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+    copy_program(&script, &runc);
     let (profile, recordings) = (bundle.path().join("web.json"), bundle.path().join("recordings"));
     fs::write(&profile, "what was before").unwrap();
     let mut command = agent(&["record", "--name", "web", "--bundle"]);

@@ -105,13 +105,18 @@ pub(crate) fn directory() -> TempDir {
     directory
 }
 
+/// Copies a program. Not by this process: what it has open for writing while another test forks cannot be executed.
+pub(crate) fn copy_program(from: impl AsRef<OsStr>, to: impl AsRef<OsStr>) {
+    assert!(Command::new("cp").arg(from).arg(to).status().unwrap().success());
+}
+
 /// A root filesystem with a static busybox, and nothing else.
 pub(crate) fn rootfs() -> TempDir {
     let root = directory();
     let bin = root.path().join("bin");
     fs::create_dir(&bin).unwrap();
     let busybox = ["/bin/busybox", "/usr/bin/busybox"].into_iter().find(|path| Path::new(path).exists());
-    fs::copy(busybox.expect("these tests need busybox-static"), bin.join("busybox")).unwrap();
+    copy_program(busybox.expect("these tests need busybox-static"), bin.join("busybox"));
     for name in
         ["cat", "chmod", "grep", "head", "hostname", "id", "ls", "mkdir", "mount", "sh", "stat", "test"]
     {

@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Stdio};
 
-use crate::support::{Said, directory, eventually, field, finish, is_root, rootfs};
+use crate::support::{Said, copy_program, directory, eventually, field, finish, is_root, rootfs};
 
 /// A program that an unprivileged user runs.
 fn as_nobody(program: &str) -> Command {
@@ -25,7 +25,7 @@ impl Place {
     fn new() -> Self {
         let directory = directory();
         let agent = directory.path().join("seccomp-agent");
-        std::fs::copy(env!("CARGO_BIN_EXE_seccomp-agent"), &agent).unwrap();
+        copy_program(env!("CARGO_BIN_EXE_seccomp-agent"), &agent);
         std::fs::set_permissions(directory.path(), std::fs::Permissions::from_mode(0o777)).unwrap();
         Self { agent: agent.to_str().unwrap().to_owned(), directory }
     }

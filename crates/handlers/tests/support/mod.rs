@@ -14,6 +14,7 @@ pub(crate) mod program;
 pub(crate) mod race;
 pub(crate) mod tree;
 
+use std::ffi::OsStr;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
@@ -91,6 +92,11 @@ pub(crate) fn script(
         let run = shell.output().unwrap();
         String::from_utf8(run.stdout).unwrap() + &String::from_utf8(run.stderr).unwrap()
     })
+}
+
+/// Copies a program. Not by this process: what it has open for writing while another test forks cannot be executed.
+pub(crate) fn copy_program(from: impl AsRef<OsStr>, to: impl AsRef<OsStr>) {
+    assert!(Command::new("cp").arg(from).arg(to).status().unwrap().success());
 }
 
 /// Gives the calling thread a mount namespace of its own.
